@@ -1,0 +1,180 @@
+"""Pure: any event that can bring an S3 change to the handler -> ``ObjectChange``s.
+
+::
+
+    S3 -> Lambda                    {"Records": [{"eventSource": "aws:s3", "s3": ...}]}
+    S3 -> SNS -> Lambda             {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "<the above>"}}]}
+    EventBridge -> Lambda           {"detail-type": "Object Created", "detail": ...}
+    any of them -> SQS -> Lambda    {"Records": [{"eventSource": "aws:sqs", "messageId": ..., "body": "<one of them>"}]}
+    S3 -> SNS -> SQS -> Lambda      the body is {"Type": "Notification", "Message": "<an S3 event>"}
+
+S3 notifications encode their keys as forms do; EventBridge sends them raw (Amazon S3 User Guide, "Event message
+structure" and "EventBridge event message structure"). The event classes of aws-lambda-powertools are not used: they
+decode EventBridge keys and leave those of S3 encoded (DESIGN.md, "Traps that were measured").
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from worker.domain.changes import ObjectChange
+from worker.domain.errors import IngestError
+
+MAX_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"
+_MAX_DEPTH = 3  # an S3 event in an SNS notification in a message: what can occur on purpose
+_REMOVED = ("ObjectRemoved:", "LifecycleExpiration:")
+_CREATED = "ObjectCreated:"
+
+
+class MalformedEvent(IngestError):
+    """A message that can't be read: sending it again won't help, so it belongs in the dead-letter queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What can fail alone: an SQS message, or a whole direct event, whose ``message_id`` is empty."""
+
+    message_id: str
+    changes: tuple[ObjectChange, ...] = ()
+    error: MalformedEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One invocation. ``from_queue`` tells whether the caller understands an answer message by message."""
+
+    messages: tuple[Message, ...]
+    from_queue: bool
+
+
+def parse(event: Any) -> Batch:
+    """Read one Lambda event, of whatever kind.
+
+    Raises:
+        MalformedEvent: an SQS record without a ``messageId``, which could not be answered for.
+    """
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    first = records[0] if isinstance(records, list) and records else None
+    if isinstance(records, list) and isinstance(first, Mapping) and first.get("eventSource") == "aws:sqs":
+        return Batch(tuple(_from_queue(record) for record in records), from_queue=True)
+    return Batch((_message("", event),), from_queue=False)
+
+
+def _from_queue(record: Any) -> Message:
+    message_id = record.get("messageId") if isinstance(record, Mapping) else None
+    if not isinstance(message_id, str) or not message_id:
+        raise MalformedEvent("message_id_missing", "an SQS record has no messageId")
+    return _message(message_id, record.get("body"))
+
+
+def _message(message_id: str, envelope: Any) -> Message:
+    try:
+        return Message(message_id, tuple(_open(envelope, 0)))
+    except MalformedEvent as error:
+        return Message(message_id, error=error)
+
+
+def _open(envelope: Any, depth: int) -> list[ObjectChange]:
+    """Return the changes inside ``envelope``: a mapping, or its JSON text."""
+    if depth > _MAX_DEPTH:
+        raise MalformedEvent("nested_too_deep", "envelopes inside envelopes without an S3 event")
+    if isinstance(envelope, str):
+        try:
+            envelope = json.loads(envelope)
+        except (ValueError, RecursionError):
+            raise MalformedEvent("not_json", "the message is not JSON") from None
+    if not isinstance(envelope, Mapping):
+        raise MalformedEvent("unknown_envelope", "the message is not a JSON object")
+    if envelope.get("Event") == "s3:TestEvent":  # S3 sends it once, when notifications are set up; it has no Records
+        return []
+    if envelope.get("Type") == "Notification" and "Message" in envelope:
+        return _open(_text(envelope, "Message"), depth + 1)
+    if "detail-type" in envelope:
+        return _from_event_bridge(envelope)
+    records = envelope.get("Records")
+    if not isinstance(records, list):
+        raise MalformedEvent("unknown_envelope", "neither an S3 notification, an SNS notification nor an EventBridge event")
+    return [change for record in records for change in _from_record(record, depth)]
+
+
+def _from_record(record: Any, depth: int) -> list[ObjectChange]:
+    if not isinstance(record, Mapping):
+        raise MalformedEvent("unknown_record", "a record is not a JSON object")
+    if record.get("EventSource") == "aws:sns":
+        return _open(_text(_mapping(record, "Sns"), "Message"), depth + 1)
+    if "s3" not in record:
+        raise MalformedEvent("unknown_record", "a record has no s3 part")
+    name = _text(record, "eventName").removeprefix("s3:")
+    removed = name.startswith(_REMOVED)
+    if not removed and not name.startswith(_CREATED):
+        return []  # tags, access lists, restores and the like leave the bytes as they were
+    part = _mapping(record, "s3")
+    try:
+        key = unquote_plus(_text(_mapping(part, "object"), "key"), errors="strict")
+    except UnicodeDecodeError:
+        raise MalformedEvent("key_encoding", "a key does not decode to UTF-8") from None
+    return [_change(part, key, removed, "eTag", "versionId", record.get("eventTime"))]
+
+
+def _from_event_bridge(event: Mapping[str, Any]) -> list[ObjectChange]:
+    if event.get("source") != "aws.s3":
+        raise MalformedEvent("unknown_source", "an EventBridge event that does not come from aws.s3")
+    kind = _text(event, "detail-type")
+    if kind not in ("Object Created", "Object Deleted"):
+        return []
+    detail = _mapping(event, "detail")
+    key = _text(_mapping(detail, "object"), "key")
+    return [_change(detail, key, kind == "Object Deleted", "etag", "version-id", event.get("time"))]
+
+
+def _change(
+    part: Mapping[str, Any], key: str, removed: bool, etag_name: str, version_name: str, event_time: Any
+) -> ObjectChange:
+    bucket, item = _text(_mapping(part, "bucket"), "name"), _mapping(part, "object")
+    for what, value in (("key", key), ("bucket", bucket)):
+        try:
+            length = len(value.encode())
+        except UnicodeEncodeError:
+            raise MalformedEvent(f"{what}_encoding", f"a {what} has half of a surrogate pair") from None
+        if not 0 < length <= MAX_KEY_BYTES:
+            raise MalformedEvent(f"{what}_length", f"a {what} of {length} bytes")
+        if "\0" in value:
+            raise MalformedEvent(f"{what}_nul", f"a {what} with a NUL, which neither S3 nor PostgreSQL can hold")
+    size, sequencer = item.get("size"), item.get("sequencer")
+    return ObjectChange(
+        bucket=bucket,
+        key=key,
+        removed=removed,
+        etag=_optional(item.get(etag_name), '"'),
+        size=size if isinstance(size, int) else None,
+        version_id=_optional(item.get(version_name)),
+        sequencer=sequencer.upper() if isinstance(sequencer, str) and _is_hexadecimal(sequencer) else None,
+        event_time=_optional(event_time),
+    )
+
+
+def _is_hexadecimal(value: str) -> bool:
+    return bool(value) and set(value) <= set(string.hexdigits)
+
+
+def _optional(value: Any, quotes: str | None = None) -> str | None:
+    return value.strip(quotes) or None if isinstance(value, str) else None
+
+
+def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = parent.get(name)
+    if not isinstance(value, Mapping):
+        raise MalformedEvent("field_missing", f"{name} is not a JSON object")
+    return value
+
+
+def _text(parent: Mapping[str, Any], name: str) -> str:
+    value = parent.get(name)
+    if not isinstance(value, str):
+        raise MalformedEvent("field_missing", f"{name} is not text")
+    return value

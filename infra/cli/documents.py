@@ -1,0 +1,286 @@
+"""Commands on documents: put, rm, status, show, search."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra.cli.connection import DataDir, connect
+from infra.cli.output import STATUS_STYLE, console, errors, json_line, visible_key
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from worker.services.documents import DocumentDetail, DocumentStatus
+    from worker.services.search import Hit
+    from worker.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def _bucket(settings: Settings, name: str | None) -> str:
+    if name is not None and name not in settings.buckets:
+        raise typer.BadParameter(f"{name!r} is not among BUCKET={','.join(settings.buckets)}", param_hint="--bucket")
+    return name or settings.buckets[0]
+
+
+def put(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    prefix: Annotated[str, typer.Option(help="What the keys begin with, such as reports/")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Return when each document is indexed or has failed.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait, with --wait.")] = 1800,
+    bucket: Annotated[str | None, typer.Option(help="One of BUCKET, if there are several.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Upload files and folders to the bucket."""
+    settings = connect(data_dir).require("buckets")
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from infra.cli import uploads
+    from worker.domain.document import Status
+    from worker.domain.scope import Scope
+
+    target = _bucket(settings, bucket)
+    scope = Scope((target,), (prefix,))
+    planned = uploads.plan(paths, prefix)
+    before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors) as progress:
+        uploading = progress.add_task("uploading", total=len(planned))
+        etags = {}
+        for item, etag in uploads.upload_all(planned, target):
+            etags[item.key] = etag
+            progress.advance(uploading)
+        if not wait:
+            console.print(f"{len(etags)} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
+            return
+        indexing = progress.add_task("indexing", total=len(etags))
+
+        def show_progress(_: dict[str, DocumentStatus], done: int) -> None:
+            progress.update(indexing, completed=done)
+
+        rows = uploads.wait_for(etags, before, scope, settings, timeout, show_progress)
+    unfinished = [
+        key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))
+    ]
+    failed = [row for row in rows.values() if row.status is not Status.INDEXED and row.key not in unfinished]
+    indexed = sum(row.status is Status.INDEXED and row.key not in unfinished for row in rows.values())
+    console.print(f"{indexed} indexed, {len(failed)} not, {len(unfinished)} still waiting")
+    for row in failed:
+        console.print(f"  [yellow]{row.status}[/] {visible_key(row.key)}: {row.error}", highlight=False, soft_wrap=True)
+    if unfinished:
+        errors.print(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` why")
+    if unfinished or any(row.status is Status.FAILED for row in failed):
+        raise typer.Exit(1)
+
+
+def rm(
+    key: Annotated[str, typer.Argument(help="The key, exactly.")],
+    bucket: Annotated[str | None, typer.Option(help="One of BUCKET, if there are several.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Delete an object from the bucket; its document leaves the index."""
+    settings = connect(data_dir).require("buckets")
+    from botocore.exceptions import ClientError
+
+    from worker.objects import s3_client
+
+    target = _bucket(settings, bucket)
+    try:
+        s3_client().head_object(Bucket=target, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        errors.print(f"there is no object {visible_key(key)!r} in {target}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    s3_client().delete_object(Bucket=target, Key=key)
+    console.print(f"removed {visible_key(key)} from {target}", soft_wrap=True)
+
+
+def status(
+    key: Annotated[str | None, typer.Argument(help="One document's key.")] = None,
+    only: Annotated[str | None, typer.Option("--status", help="Only documents in this status.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until nothing waits.")] = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show every document's status and what it waits for."""
+    settings = connect(data_dir).require("buckets")
+    from worker.domain.document import TERMINAL
+    from worker.domain.scope import Scope
+    from worker.services.documents import statuses
+
+    scope = Scope.of_buckets(settings.buckets).within(prefix)
+    chosen = parse_status(only)
+    if as_json:
+        found = False
+        for row in statuses(scope, settings, key=key, status=chosen):
+            found = True
+            json_line(row)
+        if key is not None and not found:
+            raise typer.Exit(1)
+        return
+    if watch:
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                rows = list(statuses(scope, settings, key=key, status=chosen))
+                live.update(_table(rows[: console.height]), refresh=True)
+                if rows and all(row.status in TERMINAL for row in rows):
+                    break
+                time.sleep(1)
+    else:
+        rows = list(statuses(scope, settings, key=key, status=chosen))
+        if key is not None and not rows:
+            errors.print(f"no document has the key {visible_key(key)!r}", soft_wrap=True)
+            raise typer.Exit(1)
+        console.print(_table(rows))
+    _summary(settings, rows)
+
+
+def parse_status(name: str | None) -> Any:
+    """The status of that name, in any case, or None."""
+    from worker.domain.document import Status
+
+    if name is None:
+        return None
+    try:
+        return Status(name.upper())
+    except ValueError:
+        raise typer.BadParameter(f"one of {', '.join(Status)}", param_hint="--status") from None
+
+
+def _table(rows: list[DocumentStatus]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("key", "status", "gen", "chunks", "why / waits for"):
+        table.add_column(title, overflow="fold", justify="right" if title in ("gen", "chunks") else "left")
+    for row in rows:
+        style = STATUS_STYLE.get(row.status, "cyan")
+        why = f"{row.error_code}: {row.error}" if row.error_code else ""
+        if row.waits_for:
+            when = f" (again at {row.due_at:%H:%M:%S})" if row.due_at is not None and row.error_code else ""
+            why = f"{row.waits_for}{when} {'— last: ' + why if why else ''}"
+        elif row.error_code and row.active_generation is not None:
+            why += f" (generation {row.active_generation} is still served)"
+        table.add_row(
+            escape(visible_key(row.key)), f"[{style}]{row.status}[/]", str(row.generation), str(row.chunks), escape(why)
+        )
+    return table
+
+
+def _summary(settings: Settings, rows: list[DocumentStatus]) -> None:
+    from collections import Counter
+
+    from redis import RedisError
+
+    from worker import producer
+
+    numbers = Counter(row.status.value for row in rows)
+    line = ", ".join(f"{number} {name}" for name, number in sorted(numbers.items())) or "no documents"
+    try:
+        queues = ", ".join(f"{name} {length}" for name, length in producer.queue_lengths(settings).items())
+    except RedisError:
+        queues = "Redis does not answer"
+    console.print(f"\n{line}\nqueues: {queues}", highlight=False)
+
+
+def show(
+    key: Annotated[str, typer.Argument(help="The document's key.")], as_json: Json = False, data_dir: DataDir = None
+) -> None:
+    """Show one document: its pages or sections, and its chunks with their text and where it comes from."""
+    settings = connect(data_dir).require("buckets")
+    from worker.domain.scope import Scope
+    from worker.services import documents
+
+    detail = documents.show(Scope.of_buckets(settings.buckets), key, settings)
+    if detail is None:
+        errors.print(f"no document has the key {visible_key(key)!r}", soft_wrap=True)
+        raise typer.Exit(1)
+    if as_json:
+        import dataclasses
+
+        fields = dataclasses.asdict(detail)
+        summary = fields.pop("status")
+        summary.pop("chunks")
+        json_line({**summary, **fields})
+        return
+    _print_detail(detail)
+
+
+def _print_detail(detail: DocumentDetail) -> None:
+    from rich.markup import escape
+
+    row = detail.status
+    console.print(_table([row]))
+    facts = {
+        "id": row.document_id,
+        "title": detail.title,
+        "type": detail.media_type,
+        "read by": detail.extractor,
+        "pages": detail.page_count,
+        "characters": row.text_length,
+        "etag": row.etag,
+        "version": row.version_id,
+    }
+    for name, value in facts.items():
+        if value is not None:
+            console.print(f"{name:>10}  {escape(str(value))}", highlight=False)
+    for warning in detail.warnings:
+        console.print(f"[yellow]warning[/]     {escape(warning)}", highlight=False)
+    console.print(f"\nsections: {len(detail.sections)}")
+    for section in detail.sections:
+        where = f"page {section['page']}" if section["page"] else ""
+        console.print(
+            f"  {section['char_start']:>7}-{section['char_end']:<7} {where:<9} {escape(section['heading'] or '')}",
+            highlight=False,
+        )
+    for piece in detail.chunks:
+        pages = "" if piece["page_start"] is None else f", page {piece['page_start']}–{piece['page_end']}"
+        console.rule(f"chunk {piece['ordinal']} · {piece['char_start']}–{piece['char_end']}{pages}", align="left")
+        console.print(escape(piece["text"]), highlight=False)
+
+
+def search(
+    query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
+    limit: Annotated[int, typer.Option("-k", min=1, max=200, help="How many hits.")] = 5,
+    prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Find passages by meaning."""
+    settings = connect(data_dir).require("buckets")
+    from worker.domain.scope import Scope
+    from worker.services.search import search as find
+
+    hits = find(query, Scope.of_buckets(settings.buckets).within(prefix), limit, settings)
+    if as_json:
+        for hit in hits:
+            json_line(hit)
+    elif not hits:
+        console.print("nothing found: `lex-ingest status` shows what is in the index")
+    else:
+        print_hits(hits)
+
+
+def print_hits(hits: list[Hit]) -> None:
+    """Each hit in two or three lines: score, key and page, then the passage."""
+    from rich.markup import escape
+
+    for rank, hit in enumerate(hits, 1):
+        page = f" [cyan]page {hit.page}[/]" if hit.page is not None else ""
+        console.print(f"{rank}. [bold]{hit.score:.3f}[/] {escape(visible_key(hit.key))}{page}", highlight=False)
+        console.print(f"   [dim]{escape(' '.join(hit.snippet.split()))}[/]", highlight=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    for command in (put, rm, status, show, search):
+        app.command()(command)

@@ -1,0 +1,79 @@
+"""Commands for operators: doctor, migrate, replay."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from infra.cli.connection import DataDir, connect
+from infra.cli.output import console, errors, json_line, visible_key
+
+
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to the newest schema; safe to run again."""
+    settings = connect(data_dir).require("database_url")
+    from worker.services import migration
+
+    before = migration.state(settings)
+    profile = migration.migrate(settings)
+    after = migration.state(settings)
+    change = f"{before.current or 'empty'} → {after.current}" if before != after else f"already at {after.current}"
+    console.print(f"schema: {change}\nvectors of {profile.model} ({profile.dimensions} dimensions): table {profile.table}")
+
+
+def replay(
+    key: Annotated[str | None, typer.Option(help="One document.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Documents whose key begins so.")] = None,
+    only: Annotated[str | None, typer.Option("--status", help="Documents in this status, such as FAILED.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Read, chunk and embed documents again; each one's old version serves until its new one is ready."""
+    if not (everything or key is not None or prefix is not None or only is not None):
+        raise typer.BadParameter("say which documents: --key, --prefix, --status or --all")
+    settings = connect(data_dir).require("buckets", "redis_url")
+    from infra.cli.documents import parse_status
+    from worker.domain.scope import Scope
+    from worker.services.replay import replay as replay_documents
+
+    scope = Scope.of_buckets(settings.buckets).within(prefix or "")
+    number = 0
+    for item in replay_documents(scope, settings, key=key, status=parse_status(only)):
+        number += 1
+        if as_json:
+            json_line(item)
+    if number == 0:
+        errors.print("no document matches; deleted ones are never replayed")
+        raise typer.Exit(1)
+    if not as_json:
+        what = visible_key(key) if key is not None else f"{number} documents"
+        console.print(f"replaying {what}; `lex-ingest status --watch` shows how they come along", soft_wrap=True)
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, data_dir: DataDir = None
+) -> None:
+    """Check each part, and say what to do about what is wrong."""
+    settings = connect(data_dir)
+    from infra.cli.checks import run_checks
+
+    bad = False
+    for check in run_checks(settings):
+        bad = bad or not check.ok
+        if as_json:
+            json_line(check)
+            continue
+        mark = "[green]ok[/]  " if check.ok else "[red]bad[/] "
+        console.print(f"{mark} {check.name:<11} {check.found}", highlight=False, soft_wrap=True)
+        if check.advice:
+            console.print(f"     {'':<11} [bold]{check.advice}[/]", highlight=False, soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    for command in (doctor, migrate, replay):
+        app.command()(command)

@@ -1,0 +1,151 @@
+"""The S3 and SQS (and SNS, EventBridge) API on loopback: moto's server, made durable and corrected where it would mislead.
+
+    python -m infra.local.aws --port PORT --store D/aws.sqlite
+
+moto is not thread-safe (a message sent while another is deleted can be lost), so one lock stands round every request; a
+long poll gives it up while it waits. A request's body is read before the lock is taken, so that a slow client stops nobody.
+What is corrected, against the page "Event message structure" of the S3 user guide: a delete in a versioned bucket sends an
+event; a completed multipart upload sends one event, not two; events carry ``versionId`` and ``sequencer``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import threading
+import time
+import traceback
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+# Addresses name the bucket in the path here; moto would look for it in the host name first. Read when moto is imported.
+os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
+
+import moto.s3.models as s3
+import moto.s3.notifications as notifications
+import moto.sqs.models as sqs
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from infra.local.durable import Store, replace
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LOCK = threading.Condition(threading.RLock())
+Event = notifications.S3NotificationEvent
+
+
+def correct_moto() -> None:
+    """Replace the functions of moto that would show a user a wrong result."""
+    send, build, delete, receive = (
+        notifications.send_event,
+        notifications._get_s3_event,  # noqa: SLF001 - moto has no hook for what an event says
+        s3.S3Backend.delete_object,
+        sqs.SQSBackend.receive_message,
+    )
+
+    def send_event(account_id: str, event_name: Event, bucket: Any, key: Any) -> None:
+        if event_name == Event.OBJECT_CREATED_PUT_EVENT and key.multipart is not None:
+            return  # the completed upload sends its own event
+        if isinstance(key, s3.FakeDeleteMarker):
+            key = SimpleNamespace(name=key.name, etag='""', size=0, version_id=key.version_id)
+        send(account_id, event_name, bucket, key)
+
+    def s3_event(event_name: str, bucket: Any, key: Any, notification_id: str) -> dict[str, Any]:
+        event = build(event_name, bucket, key, notification_id)
+        described = event["Records"][0]["s3"]["object"]
+        described["sequencer"] = f"{time.time_ns():016X}"
+        if key.version_id != "null":
+            described["versionId"] = key.version_id
+        return event
+
+    def delete_object(
+        backend: Any, bucket_name: str, key_name: str, version_id: str | None = None, bypass: bool = False
+    ) -> tuple[bool, dict[str, Any]]:
+        bucket = backend.get_bucket(bucket_name)
+        before = list(bucket.keys.getlist(key_name, []))
+        answer: tuple[bool, dict[str, Any]] = delete(backend, bucket_name, key_name, version_id, bypass)
+        after = bucket.keys.getlist(key_name, [])
+        if len(after) > len(before):
+            notifications.send_event(backend.account_id, Event.OBJECT_REMOVED_DELETE_MARKER_CREATED_EVENT, bucket, after[-1])
+        elif 0 < len(after) < len(before):  # moto tells of the last version only
+            gone = next(version for version in before if version not in after)
+            notifications.send_event(backend.account_id, Event.OBJECT_REMOVED_DELETE_EVENT, bucket, gone)
+        return answer
+
+    def receive_message(backend: Any, queue_name: str, count: int, wait: int, visibility: int, names: Any = None) -> list[Any]:
+        deadline = time.monotonic() + int(wait or 0)
+        with LOCK:
+            while True:
+                messages: list[Any] = receive(backend, queue_name, count, 0, visibility, names)
+                left = deadline - time.monotonic()
+                if messages or left <= 0:
+                    return messages
+                LOCK.wait(min(left, 1.0))  # a second: a message may become visible again without anybody's doing
+
+    replace(notifications, "send_event", send_event)
+    replace(notifications, "_get_s3_event", s3_event)
+    replace(s3.S3Backend, "delete_object", delete_object)
+    replace(sqs.SQSBackend, "receive_message", receive_message)
+
+
+class Durable:
+    """WSGI middleware: one request at a time, and its effects on disk before its answer."""
+
+    def __init__(self, application: WSGIApplication, store: Store) -> None:
+        self._application, self._store = application, store
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        length = environ.get("CONTENT_LENGTH")
+        if environ.get("wsgi.input_terminated") or length:
+            body = environ["wsgi.input"].read(int(length)) if length else environ["wsgi.input"].read()
+            environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        with LOCK:
+            answer = self._application(environ, start_response)
+            if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
+                self._save(environ)
+                LOCK.notify_all()
+        return answer
+
+    def _save(self, environ: WSGIEnvironment) -> None:
+        bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace").lstrip("/").partition("/")
+        version = urllib.parse.parse_qs(environ["QUERY_STRING"]).get("versionId", [None])[0]
+        try:
+            self._store.save((bucket, key, version) if key else None)
+        except Exception:  # noqa: BLE001 - whatever it was, memory is now ahead of the file
+            # Starting again from the file is the one way to show nobody a write that was not kept.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+
+class Handler(MotoRequestHandler):
+    """Without a line in the log for each request."""
+
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's acknowledgement
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        if str(code).startswith("5"):
+            super().log_request(code, size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    arguments = parser.parse_args()
+    correct_moto()
+    store = Store(arguments.store)
+    store.load()
+    application = Durable(DomainDispatcherApplication(create_backend_app), store)
+    make_server("127.0.0.1", arguments.port, application, threaded=True, request_handler=Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The bucket and its queues in the local S3 and SQS API, as template.yaml makes them on AWS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import boto3
+
+from infra.local.parts import ACCOUNT, BUCKET, DEAD_LETTERS, QUEUE, REGION
+
+VISIBILITY_SECONDS = 60
+MAX_RECEIVES = 5
+
+
+def ensure(environment: Mapping[str, str]) -> None:
+    """Create what is missing and set what differs; objects, messages and other configuration stay."""
+    session = boto3.session.Session(
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+    )
+    endpoint = environment["AWS_ENDPOINT_URL"]
+    s3, sqs = session.client("s3", endpoint_url=endpoint), session.client("sqs", endpoint_url=endpoint)
+    existing = sqs.list_queues().get("QueueUrls", [])
+    for name in (DEAD_LETTERS, QUEUE):
+        if not any(url.endswith(f"/{name}") for url in existing):
+            sqs.create_queue(QueueName=name)
+    redrive = {"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{DEAD_LETTERS}", "maxReceiveCount": MAX_RECEIVES}
+    sqs.set_queue_attributes(
+        QueueUrl=environment["QUEUE_URL"],
+        Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)},
+    )
+    if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+        s3.create_bucket(Bucket=BUCKET)
+    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"
+    s3.put_bucket_notification_configuration(
+        Bucket=BUCKET,
+        NotificationConfiguration={
+            "QueueConfigurations": [{"Id": "lex-ingest", "QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
+        },
+    )

@@ -1,0 +1,56 @@
+"""Names that processes of different kinds must agree on. Standard library only, so that the handler may import it.
+
+The message is a wake-up call: it names a document and the generation that was wanted when it was sent. What is to be
+done, and whether anything is, stands in the document's row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CELERY_APP_NAME = "lex-intel"
+
+
+class Stage(StrEnum):
+    """A step of the pipeline. The value is the last part of a task id."""
+
+    PROCESS = "process"
+    EXTRACT = "extract"
+    EMBED = "embed"
+
+
+TASK_NAMES: dict[Stage, str] = {
+    Stage.PROCESS: "worker.tasks.process_document_pipeline",
+    Stage.EXTRACT: "worker.tasks.extract_text_from_document",
+    Stage.EMBED: "worker.tasks.generate_embeddings",
+}
+
+# One queue a stage, so that CPU-bound extraction and I/O-bound embedding scale apart.
+QUEUES: dict[Stage, str] = {
+    Stage.PROCESS: "lex.documents",
+    Stage.EXTRACT: "lex.extraction",
+    Stage.EMBED: "lex.embedding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """One message to one stage's queue. ``document_id`` is a UUID in its canonical text form."""
+
+    document_id: str
+    generation: int
+    stage: Stage
+
+    @property
+    def task_name(self) -> str:
+        return TASK_NAMES[self.stage]
+
+    @property
+    def queue(self) -> str:
+        return QUEUES[self.stage]
+
+    @property
+    def task_id(self) -> str:
+        """The Celery task id, which ``AsyncResult`` takes: ``{document}:{generation}:{stage}``."""
+        return f"{self.document_id}:{self.generation}:{self.stage.value}"

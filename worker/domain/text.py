@@ -1,0 +1,81 @@
+"""What extraction gives and the rest of the pipeline reads: blocks, and the document text made of them.
+
+The document text is the blocks joined by a blank line. Every offset in this project is a count of Unicode code
+points into that one string, so ``text[chunk.char_start:chunk.char_end] == chunk.text`` holds for each chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+BLOCK_SEPARATOR = "\n\n"
+
+BlockKind = Literal["paragraph", "heading", "table", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One paragraph, heading, table or note, in reading order.
+
+    ``page`` is the 1-based page or slide; None where the format has none. ``heading_path`` holds the headings that
+    stand above it, outermost first.
+    """
+
+    text: str
+    kind: BlockKind = "paragraph"
+    page: int | None = None
+    heading_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The result of reading one file. ``blocks`` is never empty: a file without text raises ``NoText``."""
+
+    blocks: tuple[Block, ...]
+    media_type: str
+    extractor: str
+    title: str | None = None
+    page_count: int | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A page, a slide, or a run of blocks under one heading: a half-open range of the document text."""
+
+    char_start: int
+    char_end: int
+    page: int | None
+    heading: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """The text of a document, its sections in order, and where its blocks begin (for the chunker)."""
+
+    text: str
+    sections: tuple[Section, ...]
+    block_starts: tuple[int, ...]
+
+
+def assemble(blocks: tuple[Block, ...]) -> DocumentText:
+    """Join blocks into the document text; neighbours with the same page and heading form one section."""
+    parts: list[str] = []
+    starts: list[int] = []
+    sections: list[Section] = []
+    position = 0
+    for block in blocks:
+        if parts:
+            position += len(BLOCK_SEPARATOR)
+        heading = block.heading_path[-1] if block.heading_path else None
+        end = position + len(block.text)
+        last = sections[-1] if sections else None
+        if last is not None and (last.page, last.heading) == (block.page, heading):
+            sections[-1] = Section(last.char_start, end, last.page, last.heading)
+        else:
+            sections.append(Section(position, end, block.page, heading))
+        parts.append(block.text)
+        starts.append(position)
+        position = end
+    return DocumentText(BLOCK_SEPARATOR.join(parts), tuple(sections), tuple(starts))

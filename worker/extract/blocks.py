@@ -1,0 +1,105 @@
+"""The border that all extracted text crosses, and the builder that every extractor fills.
+
+PostgreSQL refuses NUL and lone surrogates, and control characters are noise to a reader and to a model: ``clean`` is
+the one place where they go.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from worker.domain.errors import NoText, Rejected
+from worker.domain.text import Block, BlockKind, Extraction
+
+_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# C0 and C1 controls but \n and \t, lone surrogates, noncharacters, BOM, and the soft hyphen, which hides a word from a search.
+_DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
+_LINE_PADDING = re.compile(r"[ \t\xa0]+(?=\n)")
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+_TITLE_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one extraction may produce. ``max_text_chars`` counts the characters of all blocks."""
+
+    max_text_chars: int = 20_000_000
+    max_pages: int = 20_000
+
+
+def clean(text: str) -> str:
+    """Return the text as it may be stored: ``\\n`` line ends, no control character, NUL or lone surrogate, no padding."""
+    text = _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
+    return _BLANK_LINES.sub("\n\n", _LINE_PADDING.sub("", text)).strip()
+
+
+class BlockBuilder:
+    """Collects cleaned blocks in reading order and keeps the heading path. One builder per file."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.warnings: list[str] = []
+        self._limits = limits
+        self._blocks: list[Block] = []
+        self._characters = 0
+        self._headings: list[tuple[int, str]] = []
+
+    def add(self, text: str, kind: BlockKind = "paragraph", page: int | None = None) -> None:
+        """Append a block under the current headings; a blank one is dropped.
+
+        Raises:
+            Rejected: ``too_large``, the file holds more text than the limit.
+        """
+        cleaned = clean(text)
+        if not cleaned:
+            return
+        self._characters += len(cleaned)
+        if self._characters > self._limits.max_text_chars:
+            raise Rejected("too_large", f"the file holds more than {self._limits.max_text_chars} characters of text")
+        path = tuple(heading for _, heading in self._headings)
+        self._blocks.append(Block(cleaned, kind, page, path))
+
+    def add_heading(self, level: int, text: str, page: int | None = None) -> None:
+        """Append a heading; what follows stands under it until a heading of the same or a lower level number."""
+        name = " ".join(clean(text).split())
+        if not name:
+            return
+        while self._headings and self._headings[-1][0] >= level:
+            self._headings.pop()
+        self.add(name, "heading", page)
+        self._headings.append((level, name[:_TITLE_LENGTH]))
+
+    def leave_headings(self) -> None:
+        """Start anew without a heading, as on a new slide or in the notes at the end."""
+        self._headings.clear()
+
+    def warn(self, warning: str) -> None:
+        """Record a sentence for the user about something left out. It never holds text of the document."""
+        self.warnings.append(warning)
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the blocks so far."""
+        return [block.text for block in self._blocks]
+
+    @property
+    def count(self) -> int:
+        return len(self._blocks)
+
+    @property
+    def empty(self) -> bool:
+        return not self._blocks
+
+    def finish(
+        self, media_type: str, extractor: str, title: str | None = None, page_count: int | None = None
+    ) -> Extraction:
+        """Return the extraction.
+
+        Raises:
+            NoText: ``empty``, no block was added.
+        """
+        if self.empty:
+            raise NoText("empty", "the file is sound and holds no text")
+        name = " ".join(clean(title or "").split())[:_TITLE_LENGTH] or None
+        return Extraction(tuple(self._blocks), media_type, extractor, name, page_count, tuple(self.warnings))

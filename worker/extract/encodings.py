@@ -1,0 +1,120 @@
+"""Bytes of a text file to a string: byte order mark, strict UTF-8, declared encoding, then a guess.
+
+The guess is charset-normalizer's (MIT, pure Python, kept; alternatives: chardet, slower and weaker on short texts;
+uchardet, a C library without wheels of its own).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+
+import charset_normalizer
+
+from worker.domain.errors import Rejected
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SAMPLE = 65_536
+_CONTROLS = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+# A page that says ISO-8859-1 means windows-1252 (WHATWG Encoding Standard, "Names and labels").
+_BROWSER_LABELS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "shift_jis": "cp932"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """``guessed`` is False where the file itself says its encoding or is valid UTF-8."""
+
+    text: str
+    encoding: str
+    guessed: bool = False
+
+
+def wide_encoding(data: bytes) -> str | None:
+    """Name the UTF-16 or UTF-32 form of text without a byte order mark, by where its zero bytes stand; None if none fits."""
+    sample = data[: _SAMPLE - _SAMPLE % 4]
+    sample = sample[: len(sample) - len(sample) % 4]
+    if len(sample) < 4 or b"\0" not in sample:
+        return None
+    quarter = len(sample) // 4
+    zeros = [sample[offset::4].count(0) / quarter for offset in range(4)]
+    if min(zeros[2], zeros[3]) > 0.9 and zeros[0] < 0.1:
+        return "utf-32-le"
+    if min(zeros[0], zeros[1]) > 0.9 and zeros[3] < 0.1:
+        return "utf-32-be"
+    low, high = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
+    if high > 0.4 and low < 0.05:
+        return "utf-16-le"
+    if low > 0.4 and high < 0.05:
+        return "utf-16-be"
+    return None
+
+
+def looks_binary(data: bytes) -> bool:
+    """Say whether bytes can't be text in any encoding: over 2% control characters in their first and last 64 KiB.
+
+    Compressed data has 12%, programs and images more; a log with a few stray zero bytes is still a log.
+    """
+    if any(data.startswith(mark) for mark, _ in _BOMS) or wide_encoding(data):
+        return False
+    sample = data[:_SAMPLE] + data[_SAMPLE:][-_SAMPLE:]
+    return len(_CONTROLS.findall(sample)) * 50 > len(sample)
+
+
+def decode(data: bytes, declared: str | None = None) -> Decoded:
+    """Return the text of a file.
+
+    ``declared`` is a name that the file itself gives (HTML's meta element); it is used where the bytes fit it.
+
+    Raises:
+        Rejected: ``type_mismatch``, the bytes are no text.
+    """
+    for mark, name in _BOMS:
+        if data.startswith(mark):
+            return Decoded(data[len(mark) :].decode(name, "replace"), name)
+    if looks_binary(data):
+        raise Rejected("type_mismatch", "the file poses as text and holds binary data")
+    wide = wide_encoding(data)
+    if wide:
+        return Decoded(data.decode(wide, "replace"), wide, guessed=True)
+    try:
+        return Decoded(data.decode("utf-8"), "utf-8")
+    except UnicodeDecodeError:
+        pass
+    return _declared(data, declared) or _nearly_utf8(data) or _guess(data)
+
+
+def _declared(data: bytes, name: str | None) -> Decoded | None:
+    try:
+        codec = codecs.lookup((name or "").strip()).name
+        if not name or codec.startswith(("utf-16", "utf-32", "utf-7")):
+            return None
+        codec = _BROWSER_LABELS.get(codec, codec)
+        text = data.decode(codec, "replace")
+    # UnicodeError, LookupError: an unknown name; ValueError: one with a NUL in it.
+    except (LookupError, ValueError):
+        return None
+    return Decoded(text, codec) if text.count("\ufffd") * 200 <= len(text) else None
+
+
+def _nearly_utf8(data: bytes) -> Decoded | None:
+    """UTF-8 with a few broken bytes: most sequences beyond ASCII are sound."""
+    text = data.decode("utf-8", "replace")
+    broken = text.count("\ufffd")
+    sound = sum(1 for character in text if character > "\x7f") - broken
+    return Decoded(text, "utf-8", guessed=True) if sound > 20 * broken else None
+
+
+def _guess(data: bytes) -> Decoded:
+    # Lines with bytes beyond ASCII decide; a long ASCII preamble would hide them from the sample.
+    lines = [line for line in data.splitlines(keepends=True) if not line.isascii()]
+    sample = b"".join(lines)[:_SAMPLE]
+    best = charset_normalizer.from_bytes(sample).best()
+    name = best.encoding if best else "cp1252"
+    return Decoded(data.decode(name, "replace"), name, guessed=True)

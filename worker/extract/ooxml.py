@@ -1,0 +1,125 @@
+"""What every Office Open XML container passes before a library opens it: checks, then a repaired copy in memory.
+
+Standard library zipfile. It never gives more bytes for an entry than the directory declares, and fails on more: so the
+declared sizes bound what can be read, and what is read is counted here besides.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+from lxml import etree
+
+from worker.domain.errors import Rejected
+
+MAX_ENTRIES = 20_000
+MAX_INFLATED = 500_000_000
+# Office files in the field reach about 60; deflate's limit is 1032. Small entries may compress better than that.
+MAX_RATIO = 150
+RATIO_FROM = 20_000_000
+_BLOCK = 1_048_576
+# A DOCTYPE in UTF-8 and in both UTF-16 orders; the declaration is case-sensitive (XML 1.0, 2.8).
+_DOCTYPES = (b"<!DOCTYPE", "<!DOCTYPE".encode("utf-16-le"), "<!DOCTYPE".encode("utf-16-be"))
+# Flag bit 0 of an entry: encrypted (APPNOTE.TXT 4.4.4).
+_ENCRYPTED = 0x1
+_XML_SUFFIXES = (".xml", ".rels", ".vml")
+# ISO/IEC 29500 "Strict" uses other namespace names for the same vocabulary; the libraries know the Transitional ones.
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
+_TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006/"
+_RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
+
+
+def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
+    """Check the container and return a copy for the library: XML parts whole, media empty, dead relationships left out.
+
+    ``main_types`` are the content types of the main part that the format takes; all become the first, which is the one that the
+    library opens (a template or a file with macros has the same content).
+
+    Raises:
+        Rejected: ``bomb`` (too many entries, too many bytes, or a compression ratio that no document has), ``damaged`` (a broken
+            ZIP), ``encrypted`` (ZIP encryption), ``forbidden_doctype`` (Office never writes one; entities hide text or files).
+    """
+    copy = io.BytesIO()
+    try:
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as repaired:
+            _copy(archive, repaired, main_types)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
+        raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
+    copy.seek(0)
+    return copy
+
+
+def _copy(archive: zipfile.ZipFile, repaired: zipfile.ZipFile, main_types: tuple[str, ...]) -> None:
+    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+    _check_directory(list(archive.infolist()))
+    names = {name.lower(): name for name in entries}
+    inflated = 0
+    for name, entry in entries.items():
+        if not name.lower().endswith(_XML_SUFFIXES):
+            repaired.writestr(name, b"")
+            continue
+        data = _read(archive, entry, MAX_INFLATED - inflated)
+        inflated += len(data)
+        data = _STRICT.sub(_TRANSITIONAL, data) if b"http://purl.oclc.org/ooxml/" in data else data
+        if name.lower() == "[content_types].xml":
+            name = "[Content_Types].xml"
+            for other in main_types[1:]:
+                data = data.replace(_content_type(other), _content_type(main_types[0]))
+        elif name.lower().endswith(".rels"):
+            data = _live_relationships(name, data, names)
+        repaired.writestr(name, data)
+
+
+def _check_directory(entries: list[zipfile.ZipInfo]) -> None:
+    if len(entries) > MAX_ENTRIES:
+        raise Rejected("bomb", f"the container has more than {MAX_ENTRIES} entries")
+    if any(entry.flag_bits & _ENCRYPTED for entry in entries):
+        raise Rejected("encrypted", "the container's entries need a password")
+    if any(entry.file_size > RATIO_FROM and entry.file_size > MAX_RATIO * max(1, entry.compress_size) for entry in entries):
+        raise Rejected("bomb", f"an entry inflates more than {MAX_RATIO} times")
+    if sum(entry.file_size for entry in entries) > MAX_INFLATED:
+        raise Rejected("bomb", f"the container inflates to more than {MAX_INFLATED} bytes")
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: int) -> bytes:
+    parts = []
+    count = 0
+    with archive.open(entry) as stream:
+        while block := stream.read(_BLOCK):
+            count += len(block)
+            if count > allowed:
+                raise Rejected("bomb", f"the container inflates to more than {MAX_INFLATED} bytes")
+            parts.append(block)
+    data = b"".join(parts)
+    if any(doctype in data for doctype in _DOCTYPES):
+        raise Rejected("forbidden_doctype", "a part has a document type declaration")
+    return data
+
+
+def _content_type(name: str) -> bytes:
+    prefix = "application/vnd." if name.startswith("ms-") else "application/vnd.openxmlformats-officedocument."
+    return (prefix + name).encode("ascii")
+
+
+def _live_relationships(name: str, data: bytes, names: dict[str, str]) -> bytes:
+    """The relationships whose target is in the container, under the name it has there; the libraries fail on others."""
+    try:
+        root = etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True))
+    except etree.XMLSyntaxError as error:
+        raise Rejected("damaged", "a part with relationships is no XML") from error
+    base = "/" + posixpath.dirname(posixpath.dirname(name))
+    for relationship in root.findall(_RELATIONSHIP):
+        if relationship.get("TargetMode") == "External":
+            continue
+        target = relationship.get("Target", "")
+        real = names.get(posixpath.normpath(posixpath.join(base, target)).lstrip("/").lower())
+        if real is None:
+            root.remove(relationship)
+        else:
+            relationship.set("Target", "/" + real)
+    return bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8", standalone=True))

@@ -1,0 +1,125 @@
+"""Which format a file has, by its content, and which extractor reads it.
+
+To add a format: write one module with ``extract(path: Path, limits: Limits) -> Extraction`` and add one line to
+``FORMATS``. Extractors are imported by name, in the sandbox only: the worker's own process never loads a parser.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
+from worker.domain.text import Extraction
+from worker.extract import sniff
+from worker.extract.blocks import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One line of the registry. A file is of this format if
+
+    ``magic`` stands at its beginning (white space aside), or it is a ZIP container with ``content_type`` in its
+    ``[Content_Types].xml`` or ``mimetype`` part, or it is text and ``looks_like`` is its shape (``sniff.text_shape``),
+    or it is text, nothing else claims it, and its name ends in one of ``text_suffixes``.
+    """
+
+    name: str
+    media_type: str
+    module: str
+    magic: tuple[bytes, ...] = ()
+    content_types: tuple[str, ...] = ()
+    looks_like: str | None = None
+    text_suffixes: tuple[str, ...] = ()
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("pdf", "application/pdf", "worker.extract.pdf", magic=(b"%PDF-",)),
+    Format("docx", sniff.OOXML + "wordprocessingml.document", "worker.extract.docx", content_types=sniff.WORD_PARTS),
+    Format("pptx", sniff.OOXML + "presentationml.presentation", "worker.extract.pptx", content_types=sniff.SLIDE_PARTS),
+    Format("html", "text/html", "worker.extract.html", looks_like="html", text_suffixes=(".html", ".htm", ".xhtml")),
+    Format("markdown", "text/markdown", "worker.extract.markdown", text_suffixes=(".md", ".markdown", ".mkd", ".mdown")),
+    Format("text", "text/plain", "worker.extract.text", text_suffixes=(".txt", ".text", ".log", ".csv", ".tsv", ".json")),
+)
+
+
+def detect(path: Path, name: str, formats: Iterable[Format] = FORMATS) -> Format:
+    """Name the format of a file. ``name`` is only a hint: its suffix decides between kinds of text.
+
+    Raises:
+        Unsupported: no extractor reads it; the message has the type that was found.
+        Rejected: ``encrypted`` (an encrypted Office file), ``damaged`` (a broken ZIP), ``type_mismatch`` (no text, and the
+            name says text; or bare text, and the name says PDF or Office).
+        NoText: ``empty``, the file has no bytes.
+    """
+    formats = tuple(formats)
+    with path.open("rb") as file:
+        head = file.read(sniff.HEAD_BYTES)
+    if not head:
+        raise NoText("empty", "the file has no bytes")
+    start = head.lstrip(b"\xef\xbb\xbf\x00\t\n\r\x0c ")
+    for format in formats:
+        if start.startswith(format.magic or (b"\xff" * 8,)):
+            return format
+    suffix = Path(name).suffix.lower()
+    if sniff.is_zip(head):
+        return _container(path, formats)
+    sniff.refuse_known_binary(path, head, suffix)
+    shape = sniff.text_shape(head)
+    if shape is None:
+        if sniff.is_buried_pdf(head):
+            return _named(formats, "application/pdf")
+        if any(suffix in format.text_suffixes for format in formats):
+            raise Rejected("type_mismatch", f"the name ends in {suffix} and the file holds binary data")
+        raise Unsupported("no extractor reads this type: application/octet-stream")
+    for format in formats:
+        if format.looks_like == shape:
+            return format
+    sniff.refuse_text_posing_as_binary(head, suffix)
+    for format in formats:
+        if suffix in format.text_suffixes:
+            return format
+    return _named(formats, "text/plain")
+
+
+def extract(path: Path, name: str, limits: Limits, formats: Iterable[Format] = FORMATS) -> Extraction:
+    """Detect the format and read the file, in this process: only the sandbox's child and debugging call this.
+
+    Raises:
+        PermanentError: each failure, typed. What a parser raises on a file is ``damaged``; running out of memory is ``memory``.
+    """
+    format = detect(path, name, formats)
+    try:
+        read = importlib.import_module(format.module).extract
+        result: Extraction = read(path, limits)
+    except PermanentError:
+        raise
+    except MemoryError:
+        raise Rejected("memory", "reading the file takes more memory than allowed") from None
+    except Exception as error:
+        # The error's own words may quote the document.
+        raise Rejected("damaged", f"the file cannot be read as {format.name} ({type(error).__name__})") from error
+    return result
+
+
+def preload(formats: Iterable[Format] = FORMATS) -> None:
+    """Import every extractor, so that a forked child finds them ready."""
+    for format in formats:
+        importlib.import_module(format.module)
+
+
+def _named(formats: tuple[Format, ...], media_type: str) -> Format:
+    for format in formats:
+        if format.media_type == media_type:
+            return format
+    raise Unsupported(f"no extractor reads this type: {media_type}")
+
+
+def _container(path: Path, formats: tuple[Format, ...]) -> Format:
+    declared, media_type = sniff.container_types(path)
+    for format in formats:
+        if any(content_type in declared for content_type in format.content_types):
+            return format
+    raise Unsupported(f"no extractor reads this type: {media_type}")

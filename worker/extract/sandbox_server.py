@@ -1,0 +1,162 @@
+"""The clean parent of the parsers: a process with every extractor imported, that forks one child per document.
+
+Started by worker.extract.sandbox with a bare environment and one socket; ends when that socket closes or the worker dies.
+Each request is one datagram, ``{"id", "name", "timeout", "memory", "max_text_chars"}`` as JSON with two file descriptors: the document
+to read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from worker.domain.errors import PermanentError, Rejected
+from worker.extract import registry
+from worker.extract.blocks import Limits
+from worker.extract.sandbox_wire import encode_error, encode_result
+
+REQUEST_BYTES = 65_536
+_OPEN_FILES = 64
+# prctl(2) and unshare(2): linux/prctl.h, linux/sched.h.
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+_CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve one worker until it goes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--formats", action="append", default=[], metavar="MODULE", help="a module with more FORMATS, tried first")
+    options = parser.parse_args(arguments)
+    _confine(options.parent)
+    added = tuple(format for name in options.formats for format in importlib.import_module(name).FORMATS)
+    formats = added + registry.FORMATS
+    registry.preload(formats)
+    # What is loaded now is shared with every child: no collection touches its pages.
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=options.socket) as control:
+        control.send(b'{"ready": true}')
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 2)
+            if not data:
+                return
+            control.send(json.dumps(_serve(control, json.loads(data), descriptors, formats)).encode())
+
+
+def _confine(parent: int) -> None:
+    """Give up what no parser needs: the parent's life, core dumps, new privileges, the network where the kernel allows."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit("the worker is gone")
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # Grandchildren that outlive a killed child come back to this process, which ends them.
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+
+
+def _serve(
+    control: socket.socket, request: dict[str, Any], descriptors: list[int], formats: tuple[registry.Format, ...]
+) -> dict[str, Any]:
+    document, answer = descriptors
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        control.close()
+        _child(request, document, answer, formats)
+    os.close(document)
+    os.close(answer)
+    timed_out = not _wait(child, control, started + float(request["timeout"]))
+    _kill_group(child)
+    _, status, usage = os.wait4(child, 0)
+    _end_orphans()
+    return {
+        "id": request["id"],
+        "exit": os.waitstatus_to_exitcode(status),
+        "timed_out": timed_out,
+        "peak": usage.ru_maxrss * 1024,
+        "cpu": usage.ru_utime + usage.ru_stime,
+    }
+
+
+def _wait(child: int, control: socket.socket, deadline: float) -> bool:
+    """Wait until the child ends (True), its time is over, or the worker closes the socket."""
+    handle = os.pidfd_open(child)
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.register(control, select.POLLHUP)
+        ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+        return handle in ready
+    finally:
+        os.close(handle)
+
+
+def _kill_group(child: int) -> None:
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        # It ended before it had its group, or did so and nobody is left in it.
+        os.kill(child, signal.SIGKILL)
+
+
+def _end_orphans() -> None:
+    """End what a child left behind in other groups; between documents this process has no children."""
+    while orphans := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        for orphan in map(int, orphans):
+            os.kill(orphan, signal.SIGKILL)
+            os.waitpid(orphan, 0)
+
+
+def _child(request: dict[str, Any], document: int, answer: int, formats: tuple[registry.Format, ...]) -> NoReturn:
+    """Read one document and write the answer; never returns into the server's loop."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _limit(request["memory"], request["timeout"])
+        data = _read(Path(f"/proc/self/fd/{document}"), request, formats)
+        with os.fdopen(answer, "wb") as pipe:
+            pipe.write(data)
+        code = 0
+    finally:
+        # No clean-up of the server's objects: this process is a copy.
+        os._exit(code)
+
+
+def _limit(memory: int, timeout: float) -> None:
+    seconds = int(timeout) + 1
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+
+
+def _read(path: Path, request: dict[str, Any], formats: tuple[registry.Format, ...]) -> bytes:
+    try:
+        return encode_result(registry.extract(path, request["name"], Limits(request["max_text_chars"]), formats))
+    except PermanentError as error:
+        return encode_error(error)
+    except MemoryError:
+        return encode_error(Rejected("memory", "reading the file takes more memory than allowed"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Plain text, and whatever reads well as plain text (CSV, JSON, logs, source code): paragraphs are split at blank lines.
+
+No library: the work is in worker.extract.encodings, which names its own.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from worker.domain.text import Extraction
+from worker.extract.blocks import BlockBuilder, Limits
+from worker.extract.encodings import decode
+
+_PARAGRAPH_END = re.compile(r"(?:\r\n|\n|\r)[ \t\xa0]*(?:\r\n|\n|\r)|\f")
+
+
+def extract(path: Path, limits: Limits) -> Extraction:
+    """Read a text file: one block a paragraph.
+
+    Raises:
+        Rejected: ``type_mismatch`` (binary data), ``too_large``.
+        NoText: ``empty``.
+    """
+    decoded = decode(path.read_bytes())
+    builder = BlockBuilder(limits)
+    if decoded.guessed:
+        builder.warn(f"the encoding was guessed: {decoded.encoding}")
+    for paragraph in _PARAGRAPH_END.split(decoded.text):
+        builder.add(paragraph)
+    return builder.finish("text/plain", "text")

@@ -1,0 +1,54 @@
+"""One tick of the dispatcher: wake what is due, as far as the queues have room.
+
+PostgreSQL decides what is due, Redis only how much fits. A wake-up that gets lost costs ``requeue_after`` seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+
+from worker import producer
+from worker.contract import QUEUES, Stage, WakeUp
+from worker.settings import Settings
+from worker.store import due
+
+_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick did. ``ran`` is False where another dispatcher held the lock."""
+
+    ran: bool
+    lost_leases: int = 0
+    woken: int = 0
+    not_sent: int = 0
+
+
+def tick(connection: Connection[Any], settings: Settings) -> Tick:
+    """Run one tick on an open connection (not in autocommit mode).
+
+    Raises:
+        psycopg.OperationalError: the database is away.
+        redis.RedisError: the queues can't be measured; lost leases have been ended all the same.
+    """
+    with connection.transaction():
+        if not due.lock_tick(connection):
+            return Tick(ran=False)
+        lost = due.end_lost_leases(connection, _LIMIT)
+    lengths = producer.queue_lengths(settings)
+    wake_ups: list[WakeUp] = []
+    with connection.transaction():
+        if not due.lock_tick(connection):
+            return Tick(ran=False, lost_leases=lost)
+        stages = [Stage.EXTRACT] if due.gate_is_closed(connection) else [Stage.EXTRACT, Stage.EMBED]
+        for stage in stages:
+            room = settings.low_water - lengths[QUEUES[stage]]
+            if room > 0:
+                taken = due.take_due(connection, stage, room, settings.requeue_after)
+                wake_ups += [WakeUp(str(row.document_id), row.generation, row.stage) for row in taken]
+    not_sent = producer.send(wake_ups, settings) if wake_ups else 0
+    return Tick(ran=True, lost_leases=lost, woken=len(wake_ups) - not_sent, not_sent=not_sent)

@@ -1,0 +1,151 @@
+"""Hold a document for the length of a stage: renew the lease in the background, and end it whatever happens."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import DBAPIError
+
+from worker import telemetry
+from worker.domain.document import Status
+from worker.domain.errors import IngestError, LeaseLost, TransientError
+from worker.domain.retrying import GiveUp, Park, Retry, decide
+from worker.settings import Settings
+from worker.store import chunks, gates, leases
+from worker.store.leases import Lease
+from worker.store.session import transaction
+
+log = telemetry.get_logger(__name__)
+
+
+class StageFailed(Exception):  # noqa: N818 - says what became of a failure; the failure itself is its cause
+    """A stage ended with ``error``, and the row says what follows: ``retry_in`` seconds, or nothing (a terminal status)."""
+
+    def __init__(self, error: BaseException, status: Status, code: str, retry_in: float | None) -> None:
+        super().__init__(f"{code}: {error}")
+        self.error = error
+        self.status = status
+        self.code = code
+        self.retry_in = retry_in
+
+
+class Heartbeat:
+    """Renews a lease every third of its length, in a thread with short transactions of its own.
+
+    ``check()`` raises what the last renewal met; the stage calls it between its steps. The fence in each writing
+    transaction is what keeps the data right: this only saves work that is in vain.
+    """
+
+    def __init__(self, lease: Lease, settings: Settings) -> None:
+        self._lease = lease
+        self._settings = settings
+        self._stop = threading.Event()
+        self._lost: LeaseLost | None = None
+        self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.lease / 3):
+            try:
+                with transaction(self._settings.database_url) as connection:
+                    leases.renew(connection, self._lease, self._settings.lease)
+            except LeaseLost as lost:
+                self._lost = lost
+                return
+            except DBAPIError as error:
+                # The database is away: the lease may still be ours when it is back.
+                log.warning("lease not renewed", extra={"reason": type(error).__name__})
+
+
+@contextmanager
+def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
+    """Run a stage's block under the lease; an exception from it is written to the row and raised as ``StageFailed``.
+
+    ``LeaseLost`` passes unchanged: the row is somebody else's, or its object is gone, and nothing may be written, except
+    that a removal hint hands the document back at once.
+    """
+    try:
+        with Heartbeat(lease, settings) as heartbeat:
+            yield heartbeat
+    except LeaseLost:
+        _hand_back_if_still_ours(lease, settings)
+        raise
+    except SoftTimeLimitExceeded as error:
+        late = TransientError("timeout", "the stage took longer than a task may")
+        raise _settle(lease, settings, late) from error
+    # Everything else, MemoryError included: one that escapes a task ends the worker's main process (DESIGN.md).
+    except Exception as error:
+        raise _settle(lease, settings, error) from error
+
+
+def _settle(lease: Lease, settings: Settings, error: Exception) -> StageFailed:
+    decision = decide(error, lease.attempts, random.random())  # noqa: S311 - jitter, not a secret
+    facts: dict[str, Any] = {}
+    if isinstance(error, IngestError) and getattr(error, "facts", None) is not None:
+        facts = object_columns(error.facts)  # type: ignore[attr-defined]  # objects.TooLarge tells what it refused
+    log.warning(
+        "stage failed",
+        extra={"code": decision.code, "decision": type(decision).__name__, "attempt": lease.attempts + 1},
+        exc_info=error if decision.code == "internal_error" else None,
+    )
+    with transaction(settings.database_url) as connection:
+        match decision:
+            case GiveUp(status, code, reason):
+                if status in (Status.NO_TEXT, Status.UNSUPPORTED):
+                    # The object is sound and has no text: what an earlier version said is not in the bucket any more.
+                    leases.fence(connection, lease)
+                    chunks.withdraw(connection, lease.document_id)
+                leases.finish(
+                    connection,
+                    lease,
+                    status,
+                    settings.requeue_after,
+                    error_code=code,
+                    error=reason,
+                    attempts=lease.attempts + 1,
+                    **facts,
+                )
+                return StageFailed(error, status, code, None)
+            case Park(after, code, reason):
+                gates.close(connection, gates.EMBEDDING, after, code, reason)
+                ended = leases.hand_back(connection, lease, after=after, spend=False, error_code=code, error=reason)
+                return StageFailed(error, ended.status, code, after)
+            case Retry(after, code, reason, spend):
+                ended = leases.hand_back(connection, lease, after=after, spend=spend, error_code=code, error=reason)
+                return StageFailed(error, ended.status, code, after)
+
+
+def _hand_back_if_still_ours(lease: Lease, settings: Settings) -> None:
+    try:
+        with transaction(settings.database_url) as connection:
+            leases.hand_back(connection, lease, after=0, spend=False, error_code=None, error=None)
+    except LeaseLost:
+        log.info("lease lost", extra={"generation": lease.generation})
+
+
+def object_columns(facts: Any) -> dict[str, Any]:
+    """The columns of ``documents`` that tell which object was read last (``objects.ObjectFacts``)."""
+    return {
+        "etag": facts.etag,
+        "version_id": facts.version_id,
+        "size": facts.size,
+        "content_type": facts.content_type,
+        "last_modified": facts.last_modified,
+    }
+

@@ -1,0 +1,157 @@
+"""Take in a batch of events: record them in one round trip to PostgreSQL, then wake the workers.
+
+The committed row is what counts. Redis may fail, then the dispatcher sends the wake-up later; PostgreSQL may not, then
+the messages have to come again. No SQLAlchemy here: the handler's start pays for imports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from worker import producer, telemetry
+from worker.contract import WakeUp
+from worker.domain.changes import ObjectChange, fold
+from worker.settings import Settings
+from worker.store import hints
+from worker.store.hints import RecordedHint
+
+log = telemetry.get_logger(__name__)
+
+APPLICATION_NAME = "lex-ingest-handler"
+_CONNECT_TIMEOUT = 3  # seconds, as are the others
+_STATEMENT_TIMEOUT = 10
+
+# One SQS message, or one direct event: its id, and what it says.
+MessageChanges = tuple[str, Sequence[ObjectChange]]
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeResult:
+    """What became of a batch.
+
+    ``recorded`` are the rows that took a hint; a repeated event has none. ``failed_message_ids`` have to come again;
+    ``enqueue_failures`` are rows that the dispatcher will wake; ``not_allowed`` counts changes in foreign buckets.
+    """
+
+    recorded: tuple[RecordedHint, ...]
+    failed_message_ids: tuple[str, ...] = ()
+    enqueue_failures: int = 0
+    not_allowed: int = 0
+
+
+def record_and_enqueue(messages: Sequence[MessageChanges], settings: Settings) -> IntakeResult:
+    """Record every message's changes, then send a wake-up for each document that nobody works on.
+
+    One statement for all. If PostgreSQL refuses a value in it, each message is recorded by itself, so that only the bad
+    one fails; if PostgreSQL is away, all fail.
+    """
+    allowed = [(message_id, _allowed(changes, settings)) for message_id, changes in messages]
+    not_allowed = sum(len(changes) for _, changes in messages) - sum(len(changes) for _, changes in allowed)
+    recorded, failed = _record(allowed, settings)
+    wake_ups: dict[str, WakeUp] = {}
+    for hint in recorded:
+        with telemetry.document_context(hint.document_id, hint.generation):
+            log.info("event recorded", extra={"bucket": hint.bucket, "key": hint.key, "wake": hint.wake})
+        if hint.wake_up is not None:
+            wake_ups[hint.wake_up.task_id] = hint.wake_up
+    not_sent = producer.send(list(wake_ups.values()), settings) if wake_ups else 0
+    return IntakeResult(tuple(recorded), tuple(failed), not_sent, not_allowed)
+
+
+def _allowed(changes: Iterable[ObjectChange], settings: Settings) -> list[ObjectChange]:
+    kept = []
+    for change in changes:
+        if settings.buckets and change.bucket not in settings.buckets:
+            log.warning("event of a foreign bucket", extra={"code": "bucket_not_allowed", "bucket": change.bucket})
+        else:
+            kept.append(change)
+    return kept
+
+
+def _record(messages: Sequence[MessageChanges], settings: Settings) -> tuple[list[RecordedHint], list[str]]:
+    """Return the recorded hints, and the ids of the messages that could not be recorded."""
+    try:
+        return _execute([change for _, changes in messages for change in changes], settings), []
+    except psycopg.OperationalError as error:
+        log.error("batch not recorded", extra={"code": "database_unavailable", "reason": _reason(error)})
+        return [], [message_id for message_id, changes in messages if changes]
+    except (psycopg.Error, UnicodeError) as error:
+        if len(messages) == 1:
+            log.error(
+                "message not recorded",
+                extra={"message_id": messages[0][0], "code": "record_failed", "reason": _reason(error)},
+            )
+            return [], [messages[0][0]]
+    recorded: list[RecordedHint] = []
+    failed: list[str] = []
+    for message in messages:
+        hints_of_message, failed_of_message = _record([message], settings)
+        recorded += hints_of_message
+        failed += failed_of_message
+    return recorded, failed
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}" if isinstance(error, psycopg.Error) else type(error).__name__
+
+
+def _execute(changes: Iterable[ObjectChange], settings: Settings) -> list[RecordedHint]:
+    folded = fold(changes)
+    if not folded:
+        return []
+    connection, reused = _connections.get(settings.database_url)
+    try:
+        return hints.record(connection, folded, settings.requeue_after)
+    except psycopg.OperationalError:
+        if not (reused and connection.closed):
+            raise
+    # The connection of an earlier invocation was gone: the server restarted, or the network forgot it.
+    connection, _ = _connections.get(settings.database_url)
+    return hints.record(connection, folded, settings.requeue_after)
+
+
+class _Connections:
+    """The one connection of this process, kept for the next invocation."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.Connection[Any] | None = None
+        self._database_url = ""
+
+    def get(self, database_url: str) -> tuple[psycopg.Connection[Any], bool]:
+        """Return an open connection, and whether it was open before.
+
+        Raises:
+            psycopg.OperationalError: none can be made.
+        """
+        if self._connection is not None and not self._connection.closed and self._database_url == database_url:
+            return self._connection, True
+        self.close()
+        given = conninfo_to_dict(database_url).get("options") or ""
+        self._connection = psycopg.connect(
+            database_url,
+            # A batch is one statement, which is atomic by itself: BEGIN and COMMIT would be two more round trips, and a
+            # prepared statement one more on some invocation.
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_CONNECT_TIMEOUT,
+            application_name=APPLICATION_NAME,
+            options=f"{given} -c statement_timeout={_STATEMENT_TIMEOUT}s".strip(),
+            keepalives_idle=10,
+            keepalives_interval=3,
+            keepalives_count=3,
+        )
+        self._database_url = database_url
+        return self._connection, False
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+_connections = _Connections()

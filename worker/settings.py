@@ -1,0 +1,116 @@
+"""One frozen Settings object: the only place that reads the environment. Standard library only.
+
+Names that a whole field knows (``DATABASE_URL``, ``OPENAI_API_KEY``, ``AWS_ENDPOINT_URL`` …) keep them; ours begin with
+``LEX_INGEST_``. The AWS ones are read by boto3 itself. The README's table of settings is tested against ``VARIABLES``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A variable is missing or has a value that can't be used. The message names the variable."""
+
+
+def _variable(name: str, default: Any, help: str, read: Callable[[str], Any] = str, secret: bool = False) -> Any:
+    return field(default=default, metadata={"variable": name, "help": help, "read": read}, repr=not secret)
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number <= 0:
+        raise ValueError("must be greater than 0")
+    return number
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if number <= 0:
+        raise ValueError("must be greater than 0")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator may set. Durations are in seconds, sizes in bytes or characters as named."""
+
+    database_url: str = _variable("DATABASE_URL", "", "PostgreSQL, as `postgresql://user:password@host:5432/name`", secret=True)
+    redis_url: str = _variable("REDIS_URL", "", "Redis or Valkey: Celery's broker and result backend", secret=True)
+    buckets: tuple[str, ...] = _variable("BUCKET", (), "the bucket, or several with commas: no other is read", _names)
+    openai_api_key: str = _variable("OPENAI_API_KEY", "", "key of the embedding provider", secret=True)
+    openai_base_url: str | None = _variable("OPENAI_BASE_URL", None, "another OpenAI-compatible provider")
+    embedding_provider: str = _variable("LEX_INGEST_EMBEDDING_PROVIDER", "openai", "name under which vectors are kept apart")
+    embedding_model: str = _variable("LEX_INGEST_EMBEDDING_MODEL", "text-embedding-3-small", "model name sent to the provider")
+    embedding_dimensions: int = _variable("LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 2000", _positive)
+    embedding_send_dimensions: bool = _variable(
+        "LEX_INGEST_EMBEDDING_SEND_DIMENSIONS", False, "`1` to ask the provider for that length", lambda value: value == "1"
+    )
+    embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
+    embedding_timeout: float = _variable("LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds)
+    embedding_rate: str | None = _variable("LEX_INGEST_EMBEDDING_RATE", None, "Celery rate limit of the embedding task in each worker, such as `60/m`")
+    chunk_size: int = _variable("LEX_INGEST_CHUNK_SIZE", 4000, "characters in a chunk, at most", _positive)
+    chunk_overlap: int = _variable("LEX_INGEST_CHUNK_OVERLAP", 400, "characters that neighbouring chunks share", int)
+    max_object_bytes: int = _variable("LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive)
+    max_text_chars: int = _variable("LEX_INGEST_MAX_TEXT_CHARS", 20_000_000, "longer texts end FAILED `too_large`", _positive)
+    extract_timeout: float = _variable("LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take", _seconds)
+    extract_memory: int = _variable("LEX_INGEST_EXTRACT_MEMORY", 1_500_000_000, "bytes of address space for reading one file", _positive)
+    lease: float = _variable("LEX_INGEST_LEASE", 45.0, "seconds after which a silent worker has lost its document", _seconds)
+    tick: float = _variable("LEX_INGEST_TICK", 5.0, "seconds between two ticks of the dispatcher", _seconds)
+    requeue_after: float = _variable("LEX_INGEST_REQUEUE_AFTER", 15.0, "seconds after which an unanswered wake-up is sent again", _seconds)
+    low_water: int = _variable("LEX_INGEST_LOW_WATER", 200, "messages in a queue above which the dispatcher waits", _positive)
+    log_level: str = _variable("LEX_INGEST_LOG_LEVEL", "INFO", "level of the JSON logs")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.chunk_overlap <= self.chunk_size // 2:
+            raise SettingsError("LEX_INGEST_CHUNK_OVERLAP must be from 0 to half of LEX_INGEST_CHUNK_SIZE")
+        if self.embedding_dimensions > 2000:
+            raise SettingsError("LEX_INGEST_EMBEDDING_DIMENSIONS: pgvector indexes a vector of at most 2000 dimensions")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the variables. An empty value counts as not set.
+
+        Raises:
+            SettingsError: a value can't be read; the message names its variable.
+        """
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            name = item.metadata["variable"]
+            raw = environment.get(name, "").strip()
+            if not raw:
+                continue
+            try:
+                values[item.name] = item.metadata["read"](raw)
+            except ValueError as error:
+                raise SettingsError(f"{name}={raw!r} can't be used: {error}") from None
+        return cls(**values)
+
+    def require(self, *names: str) -> Settings:
+        """Return self if each named setting has a value.
+
+        Raises:
+            SettingsError: one is empty; the message says what it is and which variable sets it.
+        """
+        for item in fields(self):
+            if item.name in names and not getattr(self, item.name):
+                variable, purpose = item.metadata["variable"], item.metadata["help"]
+                raise SettingsError(f"{variable} is not set ({purpose})")
+        return self
+
+
+VARIABLES: dict[str, str] = {item.metadata["variable"]: item.metadata["help"] for item in fields(Settings)}
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings.from_environment(os.environ)

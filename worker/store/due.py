@@ -1,0 +1,95 @@
+"""The dispatcher's SQL: rows whose time has come. Plain psycopg, because a Lambda function runs it too.
+
+All times are the database's. Every statement takes rows with ``FOR UPDATE SKIP LOCKED`` and moves ``due_at`` forward, so
+that two dispatchers, or a dispatcher and a stage, never wait for each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+
+from worker.contract import Stage
+from worker.domain.document import HAND_BACK, WAITING_FOR, Status, check_transition
+from worker.domain.retrying import MAX_LEASE_LOSSES
+
+# Held for the length of one tick's transaction: one dispatcher at a time is enough.
+_TICK_LOCK = 0x1E81_0003
+
+_WAITING: dict[Stage, Status] = {stage: status for status, stage in WAITING_FOR.items()}
+_FALL_BACK = " ".join(
+    f"WHEN '{working}' THEN '{check_transition(working, waiting)}'" for working, waiting in HAND_BACK.items()
+)
+for _working in HAND_BACK:
+    check_transition(_working, Status.FAILED)
+
+# A lease that ran out: its worker has vanished. The document goes back to the status that waits, and is due at once;
+# after too many losses it is the document that ends workers.
+_LOST_LEASES = f"""
+UPDATE documents SET
+    lease_token = NULL,
+    lease_losses = lease_losses + 1,
+    queued = false,
+    status = CASE WHEN lease_losses + 1 >= {MAX_LEASE_LOSSES} AND desired_generation = generation THEN '{Status.FAILED}'
+                  ELSE CASE status {_FALL_BACK} END END,
+    due_at = CASE WHEN lease_losses + 1 >= {MAX_LEASE_LOSSES} AND desired_generation = generation THEN NULL
+                  ELSE now() - interval '1 millisecond' END,
+    error_code = 'worker_lost',
+    error = 'the worker that held this document vanished ' || (lease_losses + 1) || ' times',
+    updated_at = now()
+WHERE id IN (
+    SELECT id FROM documents WHERE due_at < now() AND lease_token IS NOT NULL
+    ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+"""  # noqa: S608 - only constants of this project are formatted in
+
+_TAKE_DUE = """
+UPDATE documents SET
+    queued = true,
+    due_at = now() + make_interval(secs => %(requeue_after)s * (1 + random() / 4)),
+    updated_at = now()
+WHERE id IN (
+    SELECT id FROM documents WHERE due_at < now() AND lease_token IS NULL AND status = %(status)s
+    ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+RETURNING id, desired_generation
+"""
+
+_CLOSED = "SELECT closed_until > now() FROM gates WHERE name = 'embedding'"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row that was taken: its stage is to be woken."""
+
+    document_id: UUID
+    generation: int
+    stage: Stage
+
+
+def lock_tick(connection: Connection[Any]) -> bool:
+    """True if this transaction is the one dispatcher now."""
+    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_TICK_LOCK,)).fetchone()
+    return bool(row and row[0])
+
+
+def end_lost_leases(connection: Connection[Any], limit: int) -> int:
+    """Take the lease from workers that let it run out. Returns how many there were."""
+    return connection.execute(_LOST_LEASES, {"limit": limit}).rowcount
+
+
+def take_due(connection: Connection[Any], stage: Stage, limit: int, requeue_after: float) -> list[Due]:
+    """Up to ``limit`` rows that wait for ``stage`` and are due; each is due again about ``requeue_after`` s from now."""
+    rows = connection.execute(
+        _TAKE_DUE, {"status": _WAITING[stage].value, "limit": limit, "requeue_after": requeue_after}
+    ).fetchall()
+    return [Due(row[0], row[1], stage) for row in rows]
+
+
+def gate_is_closed(connection: Connection[Any]) -> bool:
+    """Whether the embedding stage is closed for all documents."""
+    row = connection.execute(_CLOSED).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,73 @@
+"""Connections to PostgreSQL for the worker and the command line (the handler has its own, without SQLAlchemy).
+
+Every transaction is short: none is open during a call to S3, a parser or a provider.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from pgvector.psycopg import register_vector
+from psycopg import Connection as PsycopgConnection
+from psycopg import ProgrammingError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+CONNECT_TIMEOUT = 5
+
+
+def sqlalchemy_url(database_url: str) -> str:
+    """SQLAlchemy's spelling of a libpq URL: it wants the driver named."""
+    scheme, _, rest = database_url.partition("://")
+    return f"postgresql+psycopg://{rest}" if scheme in ("postgresql", "postgres") else database_url
+
+
+@lru_cache(maxsize=4)
+def _engine_of_process(database_url: str, process_id: int) -> Engine:
+    engine = create_engine(
+        sqlalchemy_url(database_url),
+        pool_size=2,
+        max_overflow=4,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT,
+            "application_name": "lex-ingest",
+            # Filters on the joined tables must not lose hits of the index scan (pgvector README, "Iterative Index Scans").
+            "options": "-c hnsw.iterative_scan=strict_order -c idle_in_transaction_session_timeout=60000",
+        },
+    )
+
+    def connected(connection: PsycopgConnection, _entry: ConnectionPoolEntry) -> None:
+        try:
+            register_vector(connection)
+        except ProgrammingError:
+            # The extension is not there before the first migration.
+            connection.rollback()
+
+    event.listen(engine, "connect", connected)
+    return engine
+
+
+def engine(database_url: str) -> Engine:
+    """The engine of this process. A forked child gets its own, and never touches its parent's sockets."""
+    return _engine_of_process(database_url, os.getpid())
+
+
+@contextmanager
+def transaction(database_url: str) -> Iterator[Connection]:
+    """A transaction: committed at the end of the block, rolled back on an exception."""
+    with engine(database_url).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def snapshot(database_url: str) -> Iterator[Connection]:
+    """A read-only transaction that sees one moment, for reads of several statements."""
+    with engine(database_url).connect().execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    ) as connection, connection.begin():
+        yield connection

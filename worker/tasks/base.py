@@ -1,0 +1,87 @@
+"""What the tasks have in common: the base class, and the way from a stage's end to the next wake-up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from celery import Task, current_app
+
+from worker import producer, telemetry
+from worker.contract import WakeUp
+from worker.domain.errors import PermanentError
+from worker.services.holding import StageFailed
+from worker.settings import get_settings
+
+log = telemetry.get_logger(__name__)
+
+TaskResult = dict[str, Any]
+
+if TYPE_CHECKING:
+    # The stubs make Task generic; at run time it is not.
+    _Task = Task[Any, TaskResult]
+else:
+    _Task = Task
+
+
+class DocumentTask(_Task):
+    """Base of every task that works on one document.
+
+    The first argument is the document's id. Errors that end a document are raised, so that ``AsyncResult`` shows FAILURE
+    and ``link_error`` runs; a retry is a result, because the row has it scheduled (README, "What is different here").
+    """
+
+    abstract = True
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        log.info("task succeeded", extra={"task_id": task_id, "outcome": (retval or {}).get("status")})
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        log.error("task failed", extra={"task_id": task_id, "code": getattr(exc, "code", type(exc).__name__)})
+
+
+class DocumentNotFound(PermanentError):
+    """No document has this id."""
+
+
+def parse_document_id(value: str) -> UUID:
+    """The document's id.
+
+    Raises:
+        DocumentNotFound: it is not a UUID, so no document can have it.
+    """
+    try:
+        return UUID(str(value))
+    except ValueError:
+        raise DocumentNotFound("not_found", f"{value!r} is not a document id") from None
+
+
+def wake(wake_up: WakeUp) -> None:
+    """Send a wake-up; in eager mode, run its task here and now. If Redis is away the dispatcher sends it later."""
+    if current_app.conf.task_always_eager:
+        current_app.tasks[wake_up.task_name].apply(
+            (wake_up.document_id, wake_up.generation), task_id=wake_up.task_id
+        ).get(disable_sync_subtasks=False)
+    else:
+        producer.send([wake_up], get_settings())
+
+
+def skipped(document_id: UUID) -> TaskResult:
+    """The result of a wake-up that came twice or too late: the row says that there is nothing to do."""
+    return {"status": "skipped", "document_id": str(document_id)}
+
+
+def outcome_of_failure(failure: StageFailed, document_id: UUID) -> TaskResult:
+    """The result where the row has scheduled another try.
+
+    Raises:
+        IngestError: there will be none; what ended the document.
+    """
+    if failure.retry_in is None:
+        raise failure.error
+    return {
+        "status": "retrying",
+        "document_id": str(document_id),
+        "error_code": failure.code,
+        "retry_in": round(failure.retry_in, 1),
+    }
