@@ -5,7 +5,8 @@
 moto is not thread-safe (a message sent while another is deleted can be lost), so one lock stands round every request; a
 long poll gives it up while it waits. A request's body is read before the lock is taken, so that a slow client stops nobody.
 What is corrected, against the page "Event message structure" of the S3 user guide: a delete in a versioned bucket sends an
-event; a completed multipart upload sends one event, not two; events carry ``versionId`` and ``sequencer``.
+event; a completed multipart upload sends one event, not two; events carry ``versionId`` and ``sequencer``; a key may
+hold a newline.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
 import moto.s3.models as s3
 import moto.s3.notifications as notifications
 import moto.sqs.models as sqs
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server import werkzeug_app
+from moto.moto_server.utilities import RegexConverter
 from werkzeug.serving import make_server
 
 from infra.local.durable import Store, replace
@@ -89,6 +91,11 @@ def correct_moto() -> None:
                     return messages
                 LOCK.wait(min(left, 1.0))  # a second: a message may become visible again without anybody's doing
 
+    class AnyCharacter(RegexConverter):
+        def __init__(self, url_map: Any, pattern: str) -> None:
+            super().__init__(url_map, f"(?s:{pattern})")
+
+    replace(werkzeug_app, "RegexConverter", AnyCharacter)
     replace(notifications, "send_event", send_event)
     replace(notifications, "_get_s3_event", s3_event)
     replace(s3.S3Backend, "delete_object", delete_object)
@@ -125,7 +132,7 @@ class Durable:
             os._exit(1)
 
 
-class Handler(MotoRequestHandler):
+class Handler(werkzeug_app.MotoRequestHandler):
     """Without a line in the log for each request."""
 
     disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's acknowledgement
@@ -143,7 +150,7 @@ def main() -> None:
     correct_moto()
     store = Store(arguments.store)
     store.load()
-    application = Durable(DomainDispatcherApplication(create_backend_app), store)
+    application = Durable(werkzeug_app.DomainDispatcherApplication(werkzeug_app.create_backend_app), store)
     make_server("127.0.0.1", arguments.port, application, threaded=True, request_handler=Handler).serve_forever()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import boto3
 
@@ -11,6 +13,10 @@ from infra.local.parts import ACCOUNT, BUCKET, DEAD_LETTERS, QUEUE, REGION
 
 VISIBILITY_SECONDS = 60
 MAX_RECEIVES = 5
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
 
 
 def ensure(environment: Mapping[str, str]) -> None:
@@ -21,16 +27,27 @@ def ensure(environment: Mapping[str, str]) -> None:
         region_name=REGION,
     )
     endpoint = environment["AWS_ENDPOINT_URL"]
-    s3, sqs = session.client("s3", endpoint_url=endpoint), session.client("sqs", endpoint_url=endpoint)
+    with (
+        contextlib.closing(session.client("s3", endpoint_url=endpoint)) as s3,
+        contextlib.closing(session.client("sqs", endpoint_url=endpoint)) as sqs,
+    ):
+        _ensure_queues(sqs, environment["QUEUE_URL"])
+        _ensure_bucket(s3)
+
+
+def _ensure_queues(sqs: SQSClient, queue_url: str) -> None:
     existing = sqs.list_queues().get("QueueUrls", [])
     for name in (DEAD_LETTERS, QUEUE):
         if not any(url.endswith(f"/{name}") for url in existing):
             sqs.create_queue(QueueName=name)
     redrive = {"deadLetterTargetArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{DEAD_LETTERS}", "maxReceiveCount": MAX_RECEIVES}
     sqs.set_queue_attributes(
-        QueueUrl=environment["QUEUE_URL"],
+        QueueUrl=queue_url,
         Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)},
     )
+
+
+def _ensure_bucket(s3: S3Client) -> None:
     if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET)
     arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"

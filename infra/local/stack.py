@@ -52,7 +52,7 @@ class Stack:
             StackError: the supervisor does not answer.
         """
         try:
-            infos = supervision.rpc(Folder(self.data_dir).load()).getAllProcessInfo()
+            infos = supervision.ask(Folder(self.data_dir).load(), "getAllProcessInfo")
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise StackError(f"The supervisor of {self.data_dir} does not answer ({error}): run `lex-ingest down`.") from None
         by_name = {info["name"]: info for info in infos}
@@ -137,9 +137,8 @@ def up(
 def _start(folder: Folder, memory: Memory, names: list[str], on_progress: Callable[[str], None]) -> None:
     """Start the parts together and wait for each."""
     started = time.monotonic()
-    supervisor = supervision.rpc(memory)
     for name in names:
-        supervisor.startProcess(name, False)
+        supervision.ask(memory, "startProcess", name, False)
     for name in names:
         supervision.wait_for(
             f"the part {name!r}",

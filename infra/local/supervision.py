@@ -97,7 +97,7 @@ def start(folder: Folder, memory: Memory, processes: list[Process], detach: bool
         subprocess.run(command, check=True)
     else:
         popen = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    wait_for("the supervisor", lambda: bool(rpc(memory).getState()), 15.0, lambda: folder.log_tail(f"{NAME}.out"))
+    wait_for("the supervisor", lambda: bool(ask(memory, "getState")), 15.0, lambda: folder.log_tail(f"{NAME}.out"))
     return popen
 
 
@@ -119,10 +119,11 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float, details: Call
     raise StackError("\n".join(filter(None, [f"{what} did not answer within {seconds:.0f} s. {reason}", details()])))
 
 
-def rpc(memory: Memory) -> Any:
-    """supervisord's XML-RPC interface ``supervisor.*``."""
+def ask(memory: Memory, method: str, *arguments: str | bool) -> Any:
+    """Call ``supervisor.<method>`` of supervisord's XML-RPC interface."""
     address = f"http://lex:{memory.secret(NAME)}@127.0.0.1:{memory.ports.get(NAME, 0)}/RPC2"
-    return xmlrpc.client.ServerProxy(address).supervisor
+    with xmlrpc.client.ServerProxy(address) as server:
+        return getattr(server.supervisor, method)(*arguments)
 
 
 def is_running(folder: Folder) -> bool:

@@ -113,6 +113,9 @@ class Sandbox:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.process.pid, signal.SIGKILL)
             server.process.wait()
+        else:
+            # Or else Popen's finalizer warns of a child that this process never had.
+            server.process.returncode = 0
 
 
 def _start(formats: Sequence[str]) -> _Server:

@@ -130,6 +130,8 @@ def _child(request: dict[str, Any], document: int, answer: int, formats: tuple[r
     code = 1
     try:
         os.setpgid(0, 0)
+        # A parser's complaints quote the document; the worker's log is no place for it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         _limit(request["memory"], request["timeout"])
         data = _read(Path(f"/proc/self/fd/{document}"), request, formats)

@@ -137,11 +137,11 @@ def statuses(
         condition = and_(condition, Document.status == status)
     with snapshot(settings.database_url) as connection:
         closed = gates.closed(connection)
-        result = connection.execution_options(yield_per=_PAGE).execute(
-            select(*_COLUMNS).outerjoin(Generation, _SERVED).where(condition).order_by(Document.bucket, Document.key)
-        )
-        for row in result.mappings():
-            yield _status(row, closed)
+        query = select(*_COLUMNS).outerjoin(Generation, _SERVED).where(condition).order_by(Document.bucket, Document.key)
+        # A reader may stop in the middle: the cursor is closed with the block, not by the garbage collector.
+        with connection.execution_options(yield_per=_PAGE).execute(query) as result:
+            for row in result.mappings():
+                yield _status(row, closed)
 
 
 def counts(scope: Scope, settings: Settings) -> dict[Status, int]:

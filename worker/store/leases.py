@@ -144,8 +144,12 @@ def _end(connection: Connection, lease: Lease, statement: Update) -> Any:
     return row
 
 
-def hand_on(connection: Connection, lease: Lease, requeue_after: float, **facts: Any) -> Ended:
-    """EXTRACTING -> EXTRACTED: the chunks are stored, and the embedding stage is to be woken."""
+def hand_on(connection: Connection, lease: Lease, requeue_after: float, etag: str, **facts: Any) -> Ended:
+    """EXTRACTING -> EXTRACTED: the chunks are stored, and the embedding stage is to be woken.
+
+    A hint that came meanwhile and names the very ``etag`` that was read asks for nothing more: one upload may send two
+    events, and the second must not cost a second run.
+    """
     status = check_transition(lease.status, Status.EXTRACTED)
     _end(
         connection,
@@ -155,8 +159,13 @@ def hand_on(connection: Connection, lease: Lease, requeue_after: float, **facts:
             lease_token=None,
             queued=True,
             due_at=in_seconds(requeue_after),
+            desired_generation=case(
+                (and_(Document.hint_etag == etag, ~Document.hint_removed, ~Document.force), lease.generation),
+                else_=Document.desired_generation,
+            ),
             attempts=0,
             updated_at=func.now(),
+            etag=etag,
             **facts,
         ),
     )

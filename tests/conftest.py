@@ -1,0 +1,156 @@
+"""What all tests share: a marker by folder, and real services that the tests start themselves.
+
+A test that needs a service names its fixture: ``settings`` gives a migrated, empty database, an empty Valkey, an empty
+bucket and a provider; ``worker`` adds a Celery worker process on them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import psycopg
+import pytest
+import redis
+
+from tests.support.provider import Provider
+from worker.settings import Settings, get_settings
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each test carries the name of its folder as a marker."""
+    for item in items:
+        folder = Path(item.path).relative_to(ROOT / "tests").parts[0]
+        item.add_marker(getattr(pytest.mark, folder))
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """PostgreSQL, Valkey and the S3/SQS API, as ``lex-ingest up`` would start them; gives their environment."""
+    from infra.local import stack
+
+    folder = tmp_path_factory.mktemp("services")
+    running = stack.up(folder, parts=("postgres", "valkey", "aws"), migrate_database=False)
+    # boto3, Celery and the code under test read the process' environment, as in a container.
+    saved = dict(os.environ)
+    os.environ.update(running.environment)
+    try:
+        yield running.environment
+    finally:
+        _close_connections()
+        os.environ.clear()
+        os.environ.update(saved)
+        stack.down(folder)
+
+
+def _close_connections() -> None:
+    """Those that the code under test keeps for its process: a connection that is dropped open is a warning, so an error."""
+    from worker.services import intake
+    from worker.store import session
+
+    intake._connections.close()
+    session.engine(os.environ["DATABASE_URL"]).dispose()
+
+
+@pytest.fixture(scope="session")
+def _provider() -> Iterator[Provider]:
+    provider = Provider()
+    yield provider
+    provider.close()
+
+
+@pytest.fixture(scope="session")
+def _migrated(services: dict[str, str], _provider: Provider) -> Settings:
+    from worker.services.migration import migrate
+
+    os.environ.update(
+        OPENAI_API_KEY="test",
+        OPENAI_BASE_URL=_provider.base_url,
+        LEX_INGEST_EMBEDDING_PROVIDER="test",
+        LEX_INGEST_EMBEDDING_MODEL="words",
+        LEX_INGEST_EMBEDDING_DIMENSIONS="384",
+        LEX_INGEST_TICK="0.5",
+        LEX_INGEST_REQUEUE_AFTER="3",
+        LEX_INGEST_LEASE="6",
+    )
+    get_settings.cache_clear()
+    settings = get_settings()
+    migrate(settings)
+    return settings
+
+
+@pytest.fixture
+def provider(_provider: Provider) -> Provider:
+    """The embedding provider, without memory of earlier tests."""
+    _provider.reset()
+    return _provider
+
+
+@pytest.fixture
+def settings(_migrated: Settings, provider: Provider) -> Settings:
+    """Settings of an empty system: no documents, no messages, no objects."""
+    empty_database(_migrated.database_url)
+    redis.Redis.from_url(_migrated.redis_url).flushall()
+    empty_bucket(_migrated.buckets[0])
+    empty_database(_migrated.database_url)
+    return _migrated
+
+
+@pytest.fixture
+def database_url(settings: Settings) -> str:
+    """A migrated, empty database."""
+    return settings.database_url
+
+
+@pytest.fixture
+def redis_url(settings: Settings) -> str:
+    """An empty Valkey."""
+    return settings.redis_url
+
+
+def empty_database(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("TRUNCATE documents, gates, embedding_cache CASCADE")
+
+
+def empty_bucket(bucket: str) -> None:
+    for version in boto3.resource("s3").Bucket(bucket).object_versions.all():
+        version.delete()
+
+
+@pytest.fixture
+def worker(settings: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Celery worker process with two pool processes and a dispatcher."""
+    log = (tmp_path / "worker.log").open("wb")
+    command = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--concurrency", "2", "--loglevel", "INFO"]
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
+    from worker.celery_app import app
+
+    try:
+        wait_until(lambda: bool(app.control.ping(timeout=0.5)), 30, "the worker answers")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Poll until ``condition`` holds; fail with ``what`` after ``seconds``."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)

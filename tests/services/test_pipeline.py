@@ -1,0 +1,341 @@
+"""One document's way through the stages, and what each kind of failure leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support.documents import (
+    count,
+    delete_object,
+    execute,
+    find,
+    put_and_tell,
+    put_object,
+    row_of,
+    run_stages,
+    status_of,
+    tell,
+)
+from tests.support.provider import Provider
+from worker.contract import Stage
+from worker.domain.document import Status
+from worker.domain.errors import LeaseLost
+from worker.services import documents
+from worker.services.embedding import embed_document
+from worker.services.extraction import extract_document
+from worker.services.holding import StageFailed
+from worker.services.replay import replay
+from worker.domain.scope import Scope
+from worker.settings import Settings
+from worker.store import chunks, leases
+from worker.store.session import transaction
+
+TIDE = "The tide turns twice a day and drives the old mill by the harbour."
+BREAD = "A sourdough needs flour, water, salt and above all patience."
+
+
+def test_an_uploaded_text_is_found_by_its_words(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "mill.txt", TIDE)
+    run_stages(settings, document_id)
+    row = status_of(settings, "mill.txt")
+    assert (row.status, row.generation, row.chunks, row.attempts) == (Status.INDEXED, 1, 1, 0)
+    assert row.text_length == len(TIDE)
+    assert row.size == len(TIDE)
+    best = find(settings, "tide mill harbour")[0]
+    assert (best.key, best.document_id, best.text) == ("mill.txt", document_id, TIDE)
+
+
+def test_an_overwritten_object_keeps_its_id_and_its_old_text_is_gone(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    assert put_and_tell(settings, "a.txt", BREAD) == document_id
+    run_stages(settings, document_id)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.generation, row.active_generation) == (Status.INDEXED, 2, 2)
+    assert [hit.text for hit in find(settings, "tide")] == [BREAD]
+    assert (count(settings, "document_chunks"), count(settings, "embeddings_1"), count(settings, "generations")) == (1, 1, 1)
+
+
+def test_the_old_version_serves_until_the_new_one_is_whole(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    put_and_tell(settings, "a.txt", BREAD)
+    extract_document(document_id, settings)
+    assert status_of(settings, "a.txt").status is Status.EXTRACTED
+    assert [hit.text for hit in find(settings, "sourdough")] == [TIDE]
+    embed_document(document_id, settings)
+    assert [hit.text for hit in find(settings, "sourdough")] == [BREAD]
+
+
+def test_a_removed_object_leaves_no_text_chunk_or_vector(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    delete_object(settings, "a.txt")
+    tell(settings, "a.txt", removed=True)
+    run_stages(settings, document_id)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.chunks, row.due_at) == (Status.DELETED, 0, None)
+    assert find(settings, "tide") == []
+    assert (count(settings, "generations"), count(settings, "document_chunks"), count(settings, "embeddings_1")) == (0, 0, 0)
+
+
+def test_a_removal_event_for_an_object_that_is_there_removes_nothing(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    tell(settings, "a.txt", removed=True)
+    run_stages(settings, document_id)
+    assert status_of(settings, "a.txt").status is Status.INDEXED
+    assert [hit.text for hit in find(settings, "tide")] == [TIDE]
+
+
+def test_a_key_that_comes_back_is_the_same_document(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    delete_object(settings, "a.txt")
+    tell(settings, "a.txt", removed=True)
+    run_stages(settings, document_id)
+    assert put_and_tell(settings, "a.txt", TIDE) == document_id
+    run_stages(settings, document_id)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.generation) == (Status.INDEXED, 3)
+
+
+def test_the_same_bytes_under_a_new_event_cost_no_extraction_and_no_provider_call(
+    settings: Settings, provider: Provider
+) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    before = len(provider.requests)
+    put_object(settings, "a.txt", TIDE)
+    # With another ETag, as an encrypted bucket would give: only the bytes say that nothing changed.
+    tell(settings, "a.txt", etag="another")
+    run_stages(settings, document_id)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.active_generation) == (Status.INDEXED, 1)
+    assert len(provider.requests) == before
+
+
+def test_a_text_that_was_embedded_before_is_not_sent_again(settings: Settings, provider: Provider) -> None:
+    run_stages(settings, put_and_tell(settings, "a.txt", TIDE))
+    run_stages(settings, put_and_tell(settings, "copy.txt", TIDE))
+    assert status_of(settings, "copy.txt").status is Status.INDEXED
+    assert provider.requests == [[TIDE]]
+
+
+def test_two_events_of_one_upload_make_one_generation(settings: Settings) -> None:
+    etag = put_object(settings, "a.txt", TIDE)
+    tell(settings, "a.txt", etag=etag)
+    document_id = status_of(settings, "a.txt").document_id
+    with transaction(settings.database_url) as connection:
+        lease = leases.claim(connection, document_id, Stage.EXTRACT, 30)
+    assert lease is not None
+    tell(settings, "a.txt", etag=etag)
+    with transaction(settings.database_url) as connection:
+        leases.hand_back(connection, lease, after=0, spend=False, error_code=None, error=None, queued=True)
+    run_stages(settings, document_id)
+    # The claim above was generation 1; what the second event asked for is generation 2, and there is no third.
+    assert row_of(settings, document_id)["desired_generation"] == row_of(settings, document_id)["generation"]
+    assert status_of(settings, "a.txt").status is Status.INDEXED
+
+
+def test_an_event_while_the_document_is_worked_on_makes_it_due_again(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    put_and_tell(settings, "a.txt", BREAD)
+    embed_document(document_id, settings)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.generation, row.desired_generation, row.active_generation) == (Status.PENDING, 1, 2, 1)
+    assert [hit.text for hit in find(settings, "tide")] == [TIDE]
+    run_stages(settings, document_id)
+    assert [hit.text for hit in find(settings, "tide")] == [BREAD]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [(b"", Status.NO_TEXT, "empty"), (b"\x7fELF\x02\x01\x01" + bytes(200), Status.UNSUPPORTED, "unsupported_type")],
+)
+def test_a_file_without_text_ends_with_its_reason(settings: Settings, body: bytes, status: Status, code: str) -> None:
+    document_id = put_and_tell(settings, "file", body)
+    with pytest.raises(StageFailed):
+        extract_document(document_id, settings)
+    row = status_of(settings, "file")
+    assert (row.status, row.error_code, row.due_at) == (status, code, None)
+    assert row.error
+
+
+def test_a_damaged_new_version_leaves_the_old_one_served(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "report", TIDE)
+    run_stages(settings, document_id)
+    put_and_tell(settings, "report", b"%PDF-1.7\nnothing that a PDF should hold")
+    with pytest.raises(StageFailed):
+        extract_document(document_id, settings)
+    row = status_of(settings, "report")
+    assert (row.status, row.error_code, row.active_generation) == (Status.FAILED, "damaged", 1)
+    assert [hit.text for hit in find(settings, "tide")] == [TIDE]
+
+
+def test_an_object_over_the_limit_is_not_downloaded(settings: Settings, tmp_path: Path) -> None:
+    import dataclasses
+
+    document_id = put_and_tell(settings, "big.txt", "x" * 5000)
+    with pytest.raises(StageFailed):
+        extract_document(document_id, dataclasses.replace(settings, max_object_bytes=4999))
+    row = status_of(settings, "big.txt")
+    assert (row.status, row.error_code, row.size) == (Status.FAILED, "too_large", 5000)
+
+
+def test_a_worker_that_lost_its_lease_adds_no_row(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    with transaction(settings.database_url) as connection:
+        paused = leases.claim(connection, document_id, Stage.EXTRACT, 30)
+    assert paused is not None
+    execute(settings, "UPDATE documents SET lease_token = NULL, status = 'PENDING', queued = true WHERE id = %s", document_id)
+    run_stages(settings, document_id)
+    with pytest.raises(LeaseLost), transaction(settings.database_url) as connection:
+        leases.fence(connection, paused)
+    with pytest.raises(LeaseLost), transaction(settings.database_url) as connection:
+        leases.finish(connection, paused, Status.INDEXED, 5)
+    assert status_of(settings, "a.txt").status is Status.INDEXED
+
+
+def test_a_second_message_for_a_document_in_work_does_nothing(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    with transaction(settings.database_url) as connection:
+        assert leases.claim(connection, document_id, Stage.EXTRACT, 30) is not None
+    assert extract_document(document_id, settings) is None
+    assert embed_document(document_id, settings) is None
+
+
+def test_a_throttling_provider_costs_the_document_no_attempt_and_closes_the_gate(
+    settings: Settings, provider: Provider
+) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    provider.failures.append((429, "rate_limit_exceeded", {"Retry-After": "7"}))
+    with pytest.raises(StageFailed) as caught:
+        embed_document(document_id, settings)
+    assert caught.value.retry_in is not None
+    assert 7 <= caught.value.retry_in <= 9
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.error_code, row.attempts) == (Status.EXTRACTED, "throttled", 0)
+    assert row.waits_for is not None
+    assert "provider" in row.waits_for
+
+
+def test_a_refused_key_parks_the_document_with_its_reason(settings: Settings, provider: Provider) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    provider.failures.append((401, "invalid_api_key", {}))
+    with pytest.raises(StageFailed):
+        embed_document(document_id, settings)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.error_code, row.attempts) == (Status.EXTRACTED, "provider_key", 0)
+
+
+def test_a_provider_that_refuses_the_text_fails_this_document(settings: Settings, provider: Provider) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    provider.failures.append((400, "invalid_request", {}))
+    with pytest.raises(StageFailed):
+        embed_document(document_id, settings)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.error_code) == (Status.FAILED, "embedding_rejected")
+
+
+def test_an_unknown_bucket_is_a_retry_and_never_a_deletion(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    tell(settings, "a.txt", etag="new")
+    execute(settings, "UPDATE documents SET bucket = 'no-such-bucket' WHERE id = %s", document_id)
+    with pytest.raises(StageFailed) as caught:
+        extract_document(document_id, settings)
+    assert caught.value.code == "bucket_missing"
+    row = row_of(settings, document_id)
+    assert (row["status"], row["attempts"], row["active_generation"]) == ("PENDING", 1, 1)
+    assert row["due_at"] is not None
+
+
+def test_a_third_failed_attempt_is_the_last(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    execute(settings, "UPDATE documents SET bucket = 'no-such-bucket' WHERE id = %s", document_id)
+    for attempt in (1, 2, 3):
+        with pytest.raises(StageFailed):
+            extract_document(document_id, settings)
+        assert row_of(settings, document_id)["attempts"] == attempt
+        if attempt < 3:
+            # A stray message can't start a retry before its time.
+            assert extract_document(document_id, settings) is None
+            execute(settings, "UPDATE documents SET due_at = now() WHERE id = %s", document_id)
+    assert row_of(settings, document_id)["status"] == "FAILED"
+
+
+def test_replay_does_a_document_again_and_serves_the_old_version_meanwhile(settings: Settings, provider: Provider) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    replayed = list(replay(Scope.of_buckets(settings.buckets), settings, key="a.txt"))
+    assert [(item.key, item.generation) for item in replayed] == [("a.txt", 2)]
+    extract_document(document_id, settings)
+    assert [hit.text for hit in find(settings, "tide")] == [TIDE]
+    embed_document(document_id, settings)
+    row = status_of(settings, "a.txt")
+    assert (row.status, row.generation, row.active_generation) == (Status.INDEXED, 2, 2)
+
+
+def test_replay_does_not_bring_a_deleted_document_back(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    delete_object(settings, "a.txt")
+    run_stages(settings, document_id)
+    assert status_of(settings, "a.txt").status is Status.DELETED
+    assert list(replay(Scope.of_buckets(settings.buckets), settings)) == []
+
+
+def test_every_chunk_reproduces_its_text_from_the_stored_document(settings: Settings) -> None:
+    long = "\n\n".join(f"Paragraph {number}. " + TIDE * 9 for number in range(40))
+    run_stages(settings, put_and_tell(settings, "long.txt", long))
+    detail = documents.show(Scope.of_buckets(settings.buckets), "long.txt", settings)
+    assert detail is not None
+    assert len(detail.chunks) > 3
+    assert all(piece["text"] == detail.text[piece["char_start"] : piece["char_end"]] for piece in detail.chunks)
+
+
+def test_a_scope_sees_only_its_prefixes(settings: Settings) -> None:
+    for key in ("team-a/x.txt", "team-b/x.txt"):
+        run_stages(settings, put_and_tell(settings, key, TIDE))
+    scope = Scope(settings.buckets, ("team-a/",))
+    assert [row.key for row in documents.statuses(scope, settings)] == ["team-a/x.txt"]
+    assert documents.show(scope, "team-b/x.txt", settings) is None
+    assert list(documents.statuses(Scope(settings.buckets, ()), settings)) == []
+    assert [hit.key for hit in find(settings, "tide", prefix="team-b/")] == ["team-b/x.txt"]
+
+
+def test_a_generation_without_all_its_vectors_is_not_served(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    with transaction(settings.database_url) as connection:
+        from worker.store import profiles
+
+        profile = profiles.find(connection, "test", "words", 384)
+        assert profile is not None
+        with pytest.raises(RuntimeError, match="0 of 1 chunks"):
+            chunks.swap(connection, profile, document_id, 1)
+
+
+def test_a_multipart_upload_is_one_generation(settings: Settings) -> None:
+    from boto3.s3.transfer import TransferConfig
+
+    body = (TIDE + "\n").encode() * 90_000
+    import io
+
+    boto3.client("s3").upload_fileobj(
+        io.BytesIO(body), settings.buckets[0], "big.txt", Config=TransferConfig(multipart_threshold=5 << 20)
+    )
+    etag = boto3.client("s3").head_object(Bucket=settings.buckets[0], Key="big.txt")["ETag"].strip('"')
+    for _ in range(2):
+        tell(settings, "big.txt", etag=etag)
+    document_id = status_of(settings, "big.txt").document_id
+    extract_document(document_id, settings)
+    row = row_of(settings, document_id)
+    assert (row["generation"], row["desired_generation"], row["status"]) == (1, 1, "EXTRACTED")
