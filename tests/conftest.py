@@ -6,6 +6,7 @@ bucket and a provider; ``worker`` adds a Celery worker process on them.
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -83,6 +84,11 @@ def _migrated(services: dict[str, str], _provider: Provider) -> Settings:
     )
     get_settings.cache_clear()
     settings = get_settings()
+    # Another test may have asked the application for its configuration before there were services.
+    from worker import celery_config
+    from worker.celery_app import app
+
+    app.config_from_object(importlib.reload(celery_config), force=True)
     migrate(settings)
     return settings
 

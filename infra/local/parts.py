@@ -108,8 +108,9 @@ def processes(folder: Folder, memory: Memory, parts: tuple[str, ...], user: Mapp
             "embeddings", _module(f"infra.local.embeddings --port {memory.ports['embeddings']}"),
             base | {"LEX_LOCAL_KEY": memory.secret("embeddings")},
         ),
-        # A warm shutdown may wait for a task of minutes; when the supervisor is gone nobody would end it: SIGQUIT ends it now.
-        "worker": lambda: Process("worker", _module(worker), clients, death_signal="QUIT", stop_seconds=20),
+        # With the supervisor gone so is Valkey, and Celery's own shutdown then waits for it to come back (measured, also with
+        # SIGQUIT). The rows' leases make a killed worker harmless.
+        "worker": lambda: Process("worker", _module(worker), clients, death_signal="KILL", stop_seconds=20),
         "events": lambda: Process("events", _module("infra.local.events"), function, stop_seconds=35),
     }  # fmt: skip
     return [makers[part]() for part in parts]

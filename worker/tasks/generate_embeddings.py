@@ -13,7 +13,7 @@ from worker.settings import get_settings
 from worker.tasks.base import DocumentTask, TaskResult, outcome_of_failure, parse_document_id, skipped, wake
 
 
-@shared_task(base=DocumentTask, name=TASK_NAMES[Stage.EMBED], rate_limit=get_settings().embedding_rate)
+@shared_task(base=DocumentTask, name=TASK_NAMES[Stage.EMBED])
 def generate_embeddings(document_id: str, generation: int | None = None) -> TaskResult:
     """Give every chunk of the document a vector, then serve the new generation in one step.
 

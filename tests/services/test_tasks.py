@@ -1,0 +1,190 @@
+"""The Celery tasks as users meet them: called directly, in eager mode, and in a real worker."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import shared_task
+from celery.result import AsyncResult
+
+import worker.tasks
+from tests.conftest import wait_until
+from tests.support.documents import execute, put_and_tell, put_object, row_of, status_of, tell
+from tests.support.provider import Provider
+from worker import producer
+from worker.celery_app import app
+from worker.contract import QUEUES, TASK_NAMES, Stage, WakeUp
+from worker.domain.document import TERMINAL, Status
+from worker.domain.errors import NoText
+from worker.settings import Settings
+from worker.tasks import extract_text_from_document, generate_embeddings, process_document_pipeline
+from worker.tasks.base import DocumentNotFound, DocumentTask
+
+TEXT = "Lighthouse keepers wrote the weather down every three hours."
+
+
+def test_each_task_can_be_called_here_and_now_with_a_document_id(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TEXT)
+    assert process_document_pipeline(str(document_id)) == {"status": "processing", "document_id": str(document_id)}
+    assert extract_text_from_document(str(document_id)) == {
+        "status": "success",
+        "document_id": str(document_id),
+        "text_length": len(TEXT),
+        "chunks_created": 1,
+    }
+    assert generate_embeddings(str(document_id)) == {
+        "status": "success",
+        "document_id": str(document_id),
+        "embeddings_generated": 1,
+    }
+    assert status_of(settings, "a.txt").status is Status.INDEXED
+    assert extract_text_from_document(str(document_id))["status"] == "skipped"
+
+
+def test_an_id_that_no_document_has_is_a_typed_error(settings: Settings) -> None:
+    for unknown in (str(uuid.uuid4()), "not-an-id"):
+        with pytest.raises(DocumentNotFound):
+            process_document_pipeline(unknown)
+
+
+def test_a_document_without_text_raises_its_typed_error(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "empty.txt", b"")
+    with pytest.raises(NoText):
+        extract_text_from_document(str(document_id))
+    assert status_of(settings, "empty.txt").status is Status.NO_TEXT
+
+
+def test_a_retry_is_a_result_and_stands_in_the_row(settings: Settings, provider: Provider) -> None:
+    document_id = put_and_tell(settings, "a.txt", TEXT)
+    extract_text_from_document(str(document_id))
+    provider.failures.append((500, "server_error", {}))
+    result = generate_embeddings(str(document_id))
+    assert result["status"] == "retrying"
+    assert result["error_code"] == "provider_unavailable"
+    assert 10 <= result["retry_in"] <= 20
+    row = row_of(settings, document_id)
+    assert (row["status"], row["queued"], row["lease_token"]) == ("EXTRACTED", False, None)
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    app.conf.update(task_always_eager=True, task_eager_propagates=True)
+    yield
+    app.conf.update(task_always_eager=False, task_eager_propagates=False)
+
+
+def test_in_eager_mode_one_call_does_the_whole_pipeline(settings: Settings, eager: None) -> None:
+    document_id = put_and_tell(settings, "a.txt", TEXT)
+    process_document_pipeline.delay(str(document_id))
+    assert status_of(settings, "a.txt").status is Status.INDEXED
+
+
+def _task_modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(worker.tasks.__path__) if module.name != "base"]
+
+
+def test_every_task_keeps_to_the_checklist() -> None:
+    """README, "Add a task": one file, one task of the file's name, our base class, a contract entry, a documented result."""
+    exported = set(worker.tasks.__all__)
+    assert exported == set(_task_modules())
+    assert {f"worker.tasks.{name}" for name in exported} == set(TASK_NAMES.values())
+    for name in exported:
+        task = getattr(importlib.import_module(f"worker.tasks.{name}"), name)
+        assert isinstance(task, DocumentTask), name
+        assert task.name == f"worker.tasks.{name}"
+        assert task.name in app.tasks
+        doc = task.run.__doc__ or ""
+        assert all(part in doc for part in ("Args:", "Returns:", "Raises:", "document_id")), name
+        assert task.ignore_result is False
+        assert task.acks_late is False
+
+
+def test_the_limits_are_those_that_the_readme_names() -> None:
+    conf = app.conf
+    assert app.main == "lex-intel"
+    assert (conf.task_serializer, conf.result_serializer, conf.accept_content) == ("json", "json", ["json"])
+    assert (conf.task_time_limit, conf.task_soft_time_limit) == (1800, 1500)
+    assert (conf.worker_prefetch_multiplier, conf.worker_max_tasks_per_child) == (1, 1000)
+    assert conf.task_track_started
+    assert conf.enable_utc
+    assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit
+    assert conf.broker_transport_options["socket_timeout"]
+
+
+@shared_task(name="tests.note")
+def note(result: dict[str, str], where: str) -> None:
+    Path(where).write_text(result["status"])
+
+
+def test_link_runs_after_a_task(settings: Settings, eager: None, tmp_path: Path) -> None:
+    document_id = put_and_tell(settings, "a.txt", TEXT)
+    process_document_pipeline.apply_async((str(document_id),), link=note.s(str(tmp_path / "note")))
+    assert (tmp_path / "note").read_text() == "processing"
+
+
+def test_a_worker_takes_a_document_from_event_to_index(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
+    document_id = put_and_tell(settings, "a.txt", TEXT)
+    wait_until(lambda: status_of(settings, "a.txt").status in TERMINAL, 20, "the document is done")
+    assert status_of(settings, "a.txt").status is Status.INDEXED
+    stages = {stage: AsyncResult(WakeUp(str(document_id), 1, stage).task_id, app=app) for stage in Stage}
+    wait_until(lambda: all(result.successful() for result in stages.values()), 5, "the results are stored")
+    assert stages[Stage.EXTRACT].result["chunks_created"] == 1
+    assert stages[Stage.EMBED].result["embeddings_generated"] == 1
+    inspect = app.control.inspect(timeout=2)
+    (active,) = (inspect.active_queues() or {}).values()
+    assert {queue["name"] for queue in active} == set(QUEUES.values())
+    assert set(TASK_NAMES.values()) <= set(next(iter((inspect.registered() or {}).values())))
+    assert next(iter((inspect.active() or {}).values())) == []
+    assert next(iter((inspect.reserved() or {}).values())) == []
+
+
+def test_a_permanent_failure_is_a_failure_in_the_result_backend(
+    settings: Settings, worker: subprocess.Popen[bytes]
+) -> None:
+    document_id = put_and_tell(settings, "empty.txt", b"   ")
+    result = AsyncResult(WakeUp(str(document_id), 1, Stage.EXTRACT).task_id, app=app)
+    wait_until(result.ready, 20, "the task ended")
+    assert result.failed()
+    assert isinstance(result.result, NoText)
+    assert result.result.code == "empty"
+
+
+def test_a_wake_up_that_redis_lost_is_sent_again(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
+    import redis
+
+    etag = put_object(settings, "a.txt", TEXT)
+    client = redis.Redis.from_url(settings.redis_url)
+    # Recorded, and its message gone before any worker saw it.
+    execute(
+        settings,
+        "INSERT INTO documents (bucket, key, status, queued, due_at, hint_etag) VALUES (%s, 'a.txt', 'PENDING', true, now(), %s)",
+        settings.buckets[0],
+        etag,
+    )
+    client.flushall()
+    wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "the dispatcher woke it")
+
+
+def test_a_lease_that_ran_out_is_taken_over(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
+    document_id = put_and_tell(settings, "a.txt", TEXT)
+    wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "the document is done")
+    tell(settings, "a.txt", etag="other")
+    execute(
+        settings,
+        "UPDATE documents SET status = 'EXTRACTING', generation = desired_generation, queued = false, "
+        "lease_token = gen_random_uuid(), due_at = now() - interval '1 second' WHERE id = %s",
+        document_id,
+    )
+    wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "another worker took it over")
+    assert row_of(settings, document_id)["lease_losses"] == 0
+
+
+def test_the_queues_have_a_length(settings: Settings) -> None:
+    put_and_tell(settings, "a.txt", TEXT)
+    assert producer.queue_lengths(settings)[QUEUES[Stage.PROCESS]] == 1

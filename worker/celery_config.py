@@ -1,0 +1,63 @@
+"""Celery's configuration, made from the settings when the application first needs it. Every limit here has its reason.
+
+Messages are acknowledged early: a message is a wake-up call, and the row is the record of the work (README, "Why a
+document can't be lost").
+"""
+
+from __future__ import annotations
+
+from kombu import Queue
+
+from worker.contract import QUEUES, TASK_NAMES, Stage
+from worker.producer import tls_options
+from worker.settings import get_settings
+
+_settings = get_settings()
+
+broker_url = _settings.redis_url or None
+result_backend = _settings.redis_url or None
+broker_use_ssl = tls_options(_settings.redis_url)
+redis_backend_use_ssl = broker_use_ssl
+
+task_queues = [Queue(name) for name in QUEUES.values()]
+task_default_queue = QUEUES[Stage.PROCESS]
+# A misspelt queue is an error at once, and no list in Redis that nobody reads.
+task_create_missing_queues = False
+
+# JSON only: a pickle from the broker would run code.
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+enable_utc = True
+timezone = "UTC"
+
+task_track_started = True
+# Half an hour, then the process is ended; five minutes before, the task is told, and hands its document back.
+task_time_limit = 30 * 60
+task_soft_time_limit = 25 * 60
+task_annotations = {TASK_NAMES[Stage.EMBED]: {"rate_limit": _settings.embedding_rate}}
+# Documents differ in length by orders: a process that reserves several keeps short ones waiting behind a long one.
+worker_prefetch_multiplier = 1
+# Parsers and allocators keep memory; a new process gives it back.
+worker_max_tasks_per_child = 1000
+worker_hijack_root_logger = False
+# With early acknowledgement a lost connection loses no work in progress.
+worker_cancel_long_running_tasks_on_connection_loss = False
+
+broker_connection_retry_on_startup = True
+# For ever: Redis may be away for long, and a worker that gave up would have to be restarted by hand.
+broker_connection_max_retries = None
+_socket = {"socket_timeout": 10, "socket_connect_timeout": 5, "socket_keepalive": True, "retry_on_timeout": True}
+broker_transport_options = {
+    # Redis gives an unacknowledged message out again after this; above the hard limit, no running task is repeated.
+    "visibility_timeout": 60 * 60,
+    "health_check_interval": 25,
+    **_socket,
+}
+result_backend_transport_options = {"visibility_timeout": 60 * 60}
+result_expires = 24 * 60 * 60
+redis_socket_timeout = _socket["socket_timeout"]
+redis_socket_connect_timeout = _socket["socket_connect_timeout"]
+redis_socket_keepalive = True
+redis_retry_on_timeout = True
+redis_backend_health_check_interval = 25
