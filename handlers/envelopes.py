@@ -132,9 +132,7 @@ def _from_event_bridge(event: Mapping[str, Any]) -> list[ObjectChange]:
     return [_change(detail, key, kind == "Object Deleted", "etag", "version-id", event.get("time"))]
 
 
-def _change(
-    part: Mapping[str, Any], key: str, removed: bool, etag_name: str, version_name: str, event_time: Any
-) -> ObjectChange:
+def _change(part: Mapping[str, Any], key: str, removed: bool, etag_name: str, version_name: str, event_time: Any) -> ObjectChange:
     bucket, item = _text(_mapping(part, "bucket"), "name"), _mapping(part, "object")
     for what, value in (("key", key), ("bucket", bucket)):
         try:

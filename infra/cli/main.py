@@ -7,6 +7,7 @@ or it can't be reached; 130 interrupted.
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -27,19 +28,47 @@ for module in (stack, documents, operate, demo):
     module.register(app)
 
 
-def exit_code(error: Exception) -> int:
-    """The exit code of an expected error."""
-    if isinstance(error, SettingsError):
-        return 2
-    return 3 if isinstance(error, (NoStackError, TransientError)) else 1
+# Of drivers that a command may have imported, the errors that mean "nobody answers there".
+UNREACHABLE = {
+    "botocore.exceptions": ("HTTPClientError", "EndpointConnectionError"),
+    "psycopg": ("OperationalError",),
+    "redis.exceptions": ("ConnectionError", "TimeoutError"),
+    "sqlalchemy.exc": ("OperationalError",),
+}
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether the error says that a part of the system does not answer. Imports no driver: one that raised is loaded."""
+    known = [
+        getattr(sys.modules[module], name) for module, names in UNREACHABLE.items() if module in sys.modules for name in names
+    ]
+    return isinstance(error, (NoStackError, TransientError, ConnectionError, *known))
 
 
 def main() -> None:
     try:
         app()
-    except (IngestError, SettingsError, StackError) as error:
-        print(f"lex-ingest: {error}", file=sys.stderr)
-        sys.exit(exit_code(error))
+    except Exception as error:
+        if is_unreachable(error):
+            next_step = "" if isinstance(error, NoStackError) else " Run `lex-ingest doctor` to see which part does not answer."
+            _end(f"{_sentence(error)}{next_step}", 3)
+        if isinstance(error, SettingsError):
+            _end(str(error), 2)
+        if isinstance(error, (IngestError, StackError, OSError)):
+            _end(_sentence(error), 1)
+        raise
+
+
+def _sentence(error: Exception) -> str:
+    """The error on one line, without a driver's background."""
+    if isinstance(error, (IngestError, StackError)):
+        return str(error)
+    return f"{str(error).splitlines()[0]} ({type(error).__name__})." if str(error) else f"{type(error).__name__}."
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    print(f"lex-ingest: {sentence}", file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

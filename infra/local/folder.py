@@ -95,6 +95,7 @@ class Folder:
                 self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             for name in ("run", "log", "tmp", "valkey"):
                 (self.path / name).mkdir(exist_ok=True, mode=0o700)
+                os.listdir(self.path / name)  # noqa: PTH208 - asked for its error: another user's folder
         except OSError as error:
             raise StackError(f"The folder {self.path} can't be used: {error.strerror}. Choose another with --data-dir.") from None
 

@@ -33,7 +33,7 @@ def wanted(parts: tuple[str, ...], user: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in parts and not (part == "embeddings" and user.get("OPENAI_API_KEY")))
 
 
-def client_environment(folder: Folder, memory: Memory, parts: tuple[str, ...], user: Mapping[str, str]) -> dict[str, str]:
+def client_environment(memory: Memory, parts: tuple[str, ...], user: Mapping[str, str]) -> dict[str, str]:
     """What a client of the stack needs; ``lex-ingest env`` prints it."""
     environment = {name: user[name] for name in user if name.startswith("LEX_INGEST_") and name != "LEX_INGEST_DATA_DIR"}
     no_proxy = [name for name in user.get("NO_PROXY", user.get("no_proxy", "")).split(",") if name]
@@ -46,7 +46,7 @@ def client_environment(folder: Folder, memory: Memory, parts: tuple[str, ...], u
             "QUEUE_URL": f"{endpoint}/{ACCOUNT}/{QUEUE}", "DEAD_LETTER_QUEUE_URL": f"{endpoint}/{ACCOUNT}/{DEAD_LETTERS}",
         }  # fmt: skip
     if "postgres" in parts:
-        environment["DATABASE_URL"] = postgres.url(folder, memory.ports["postgres"])
+        environment["DATABASE_URL"] = postgres.url(memory)
     if "valkey" in parts:
         environment["REDIS_URL"] = f"redis://:{memory.secret('valkey')}@127.0.0.1:{memory.ports['valkey']}/0"
     if "embeddings" in parts:
@@ -85,7 +85,7 @@ def processes(folder: Folder, memory: Memory, parts: tuple[str, ...], user: Mapp
     for part in parts:
         if part in SERVICES:
             memory.port(part)
-    memory.environment = client_environment(folder, memory, parts, user)
+    memory.environment = client_environment(memory, parts, user)
     base = {name: user[name] for name in _PASSED_ON if user.get(name)}
     # The same code as this process runs, wherever that is installed.
     base |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(folder.path / "tmp"), "PYTHONUNBUFFERED": "1"}
@@ -128,11 +128,10 @@ def answers(part: str, folder: Folder, memory: Memory) -> bool:
     }[part](folder, memory)  # fmt: skip
 
 
-def _postgres_answers(folder: Folder, memory: Memory) -> bool:
+def _postgres_answers(_: Folder, memory: Memory) -> bool:
     import psycopg
 
-    server = postgres.url(folder, memory.ports["postgres"]).rpartition("/")[0]
-    with psycopg.connect(f"{server}/postgres", connect_timeout=2) as connection:
+    with psycopg.connect(postgres.url(memory, "postgres"), connect_timeout=2) as connection:
         return connection.execute("SELECT 1").fetchone() is not None
 
 

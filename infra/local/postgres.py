@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
-import secrets
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import child
-from infra.local.folder import Folder, StackError, write_private
+from infra.local.folder import Folder, Memory, StackError, write_private
 
 USER = "lex"
 DATABASE = "lex_ingest"
@@ -38,15 +37,12 @@ def run_as(folder: Folder) -> dict[str, Any]:
     """What child.py has to know to run a program on the cluster: nothing for an ordinary user."""
     if os.geteuid() != 0:
         return {}
-    return {"user": UNPRIVILEGED, "reach": [str(installation() / "share"), str(folder.path / "postgres")]}
+    home = folder.path / "postgres"
+    return {"user": pwd.getpwuid(home.stat().st_uid).pw_name, "reach": [str(installation() / "share"), str(home)]}
 
 
-def password(folder: Folder) -> str:
-    return (folder.path / "postgres" / "password").read_text().strip()
-
-
-def url(folder: Folder, port: int) -> str:
-    return f"postgresql://{USER}:{password(folder)}@127.0.0.1:{port}/{DATABASE}"
+def url(memory: Memory, database: str = DATABASE) -> str:
+    return f"postgresql://{USER}:{memory.secret('postgres')}@127.0.0.1:{memory.ports['postgres']}/{database}"
 
 
 def server_command(folder: Folder, port: int) -> list[str]:
@@ -62,35 +58,30 @@ def server_command(folder: Folder, port: int) -> list[str]:
     return [str(installation() / "bin" / "postgres"), "-D", str(folder.path / "postgres" / "data"), *options]
 
 
-def prepare(folder: Folder) -> None:
+def prepare(folder: Folder, memory: Memory) -> None:
     """Create the cluster where there is none yet, and see that the server can run here.
 
     Raises:
         StackError: the server's user can't reach the binaries or the data folder, or initdb failed.
     """
-    home = folder.path / "postgres"
-    if not home.exists():
-        home.mkdir(mode=0o700)
-    if not (home / "password").exists():
-        write_private(home / "password", f"{secrets.token_hex(24)}\n")
-    if os.geteuid() == 0:
-        _give_away(home)
-    initdb, data, new = installation() / "bin" / "initdb", home / "data", home / "new"
+    home, programs = folder.path / "postgres", installation() / "bin"
+    home.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() == 0 and home.stat().st_uid == 0:
+        # Ours through the group: root in a container may have no right to pass over modes.
+        home.chmod(0o770)
+        os.chown(home, pwd.getpwnam(UNPRIVILEGED).pw_uid, os.getegid())
+    data, new, password = home / "data", home / "new", home / "password"
     if data.exists():
-        _run(folder, [str(installation() / "bin" / "postgres"), "--version"])
+        _run(folder, [str(programs / "postgres"), "--version"])
         return
     # Left by an initdb that was interrupted. The rename below makes a cluster appear whole or not at all.
     shutil.rmtree(new, ignore_errors=True)
+    write_private(password, memory.secret("postgres"))
+    os.chown(password, home.stat().st_uid, -1)
     flags = f"-E UTF8 -U {USER} --auth=scram-sha-256 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
-    _run(folder, [str(initdb), "-D", str(new), *flags.split(), f"--pwfile={home / 'password'}"])
+    _run(folder, [str(programs / "initdb"), "-D", str(new), *flags.split(), f"--pwfile={password}"])
     new.rename(data)
-
-
-def _give_away(home: Path) -> None:
-    owner = pwd.getpwnam(UNPRIVILEGED)
-    if home.stat().st_uid != owner.pw_uid:
-        for path in (home, *home.rglob("*")):
-            os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+    password.unlink()
 
 
 def _run(folder: Folder, command: list[str]) -> None:
@@ -105,13 +96,12 @@ def _run(folder: Folder, command: list[str]) -> None:
         raise StackError(f"PostgreSQL can't be set up in {folder.path}: {(done.stderr or done.stdout).strip()}")
 
 
-def create_database(folder: Folder, port: int) -> None:
+def create_database(memory: Memory) -> None:
     """The database ``lex_ingest`` with the extension ``vector``. Running it again changes nothing."""
     import psycopg
 
-    server = url(folder, port).rpartition("/")[0]
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+    with psycopg.connect(url(memory, "postgres"), autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
             connection.execute(f"CREATE DATABASE {DATABASE}")
-    with psycopg.connect(f"{server}/{DATABASE}", autocommit=True) as connection:
+    with psycopg.connect(url(memory), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")

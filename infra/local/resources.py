@@ -16,6 +16,7 @@ MAX_RECEIVES = 5
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import QueueConfigurationTypeDef
     from mypy_boto3_sqs import SQSClient
 
 
@@ -50,10 +51,19 @@ def _ensure_queues(sqs: SQSClient, queue_url: str) -> None:
 def _ensure_bucket(s3: S3Client) -> None:
     if BUCKET not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET)
-    arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"
-    s3.put_bucket_notification_configuration(
-        Bucket=BUCKET,
-        NotificationConfiguration={
-            "QueueConfigurations": [{"Id": "lex-ingest", "QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
-        },
-    )
+    wanted: QueueConfigurationTypeDef = {
+        "Id": "lex-ingest",
+        "QueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}",
+        "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"],
+    }
+    found = s3.get_bucket_notification_configuration(Bucket=BUCKET)
+    others = [item for item in found.get("QueueConfigurations", []) if item.get("Id") != wanted["Id"]]
+    if wanted not in found.get("QueueConfigurations", []):  # each change sends an s3:TestEvent
+        s3.put_bucket_notification_configuration(
+            Bucket=BUCKET,
+            NotificationConfiguration={
+                "QueueConfigurations": [*others, wanted],
+                "TopicConfigurations": found.get("TopicConfigurations", []),
+                **({"EventBridgeConfiguration": {}} if found.get("EventBridgeConfiguration") is not None else {}),
+            },
+        )

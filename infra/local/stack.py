@@ -119,7 +119,9 @@ def up(
             memory = folder.load()
             if "postgres" in names:
                 on_progress("preparing PostgreSQL")
-                postgres.prepare(folder)
+                memory.secret("postgres")
+                folder.save(memory)  # before the cluster knows the password
+                postgres.prepare(folder, memory)
             processes = catalogue.processes(folder, memory, names, os.environ)
             supervisor = supervision.start(folder, memory, processes, detach)
             memory.parts = list(names)
@@ -152,7 +154,7 @@ def _start(folder: Folder, memory: Memory, names: list[str], on_progress: Callab
 def _prepare(folder: Folder, memory: Memory, migrate_database: bool, on_progress: Callable[[str], None]) -> None:
     """The database and its tables, the bucket and its queues; running it again changes nothing."""
     if "postgres" in memory.parts:
-        postgres.create_database(folder, memory.ports["postgres"])
+        postgres.create_database(memory)
         if migrate_database:
             from worker.services.migration import migrate
             from worker.settings import Settings

@@ -21,6 +21,8 @@ from infra.local.folder import Folder, Memory, StackError, write_private
 NAME = "supervisord"
 # Seconds that supervisord may take to stop every part, one after another.
 STOP = 60.0
+# Seconds that parts get to end by themselves once their supervisor is dead.
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +139,10 @@ def stop(folder: Folder, names: list[str], popen: subprocess.Popen[bytes] | None
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         _wait_until(lambda: child.recorded(folder.run, NAME) is None, STOP)
-    found = pid is not None
     # A part whose supervisor died has been told so by the kernel, and is let end by itself before it is killed.
     alive = [name for name in names if child.recorded(folder.run, name) is not None]
-    _wait_until(lambda: not any(child.recorded(folder.run, name) for name in alive), 10.0)
+    _wait_until(lambda: not any(child.recorded(folder.run, name) for name in alive), PATIENCE)
+    found = pid is not None or bool(alive)
     for name in (NAME, *names):
         found = child.end_leftovers(folder.run, name) or found
         for suffix in ("pid", "start", "ready"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 STACK = "lex-ingest"
 PACKAGES_BUCKET = "lex-ingest-packages"
@@ -97,9 +97,21 @@ def _deploy(template: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
         waiter = cloudformation.get_waiter("stack_update_complete")
         if cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE":
             waiter = cloudformation.get_waiter("stack_create_complete")
-    waiter.wait(StackName=STACK, WaiterConfig={"Delay": 2, "MaxAttempts": 150})
+    try:
+        waiter.wait(StackName=STACK, WaiterConfig={"Delay": 2, "MaxAttempts": 150})
+    except WaiterError as error:
+        raise DeployError(_failures(cloudformation) or str(error)) from None
+    # LocalStack 4.14 may call a stack complete whose resource failed.
+    if failures := _failures(cloudformation):
+        raise DeployError(failures)
     outputs: list[dict[str, Any]] = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
     return outputs
+
+
+def _failures(cloudformation: Any) -> str:
+    resources = cloudformation.describe_stack_resources(StackName=STACK)["StackResources"]
+    failed = [item for item in resources if item["ResourceStatus"].endswith("_FAILED")]
+    return "\n".join(f"{item['LogicalResourceId']}: {item.get('ResourceStatusReason', 'failed')}" for item in failed)
 
 
 def main() -> None:

@@ -16,12 +16,14 @@ from worker.domain.changes import ObjectChange, fold
 keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["Records", "s3", "object", "bucket", "key", "name", "eventName", "Sns", "Message", "Type", "body"])
-        | st.sampled_from(["EventSource", "eventSource", "messageId", "detail", "detail-type", "source", "Event"]),
-        inner | st.sampled_from(["Notification", "aws:sqs", "aws:sns", "aws.s3", "ObjectCreated:Put", "Object Created"]),
-        max_size=6,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["Records", "s3", "object", "bucket", "key", "name", "eventName", "Sns", "Message", "Type", "body"])
+            | st.sampled_from(["EventSource", "eventSource", "messageId", "detail", "detail-type", "source", "Event"]),
+            inner | st.sampled_from(["Notification", "aws:sqs", "aws:sns", "aws.s3", "ObjectCreated:Put", "Object Created"]),
+            max_size=6,
+        )
     ),
     max_leaves=30,
 )

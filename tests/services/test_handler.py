@@ -36,8 +36,7 @@ def record(key: str = "a+b", bucket: str = "docs", **item: Any) -> dict[str, Any
 def from_queue(*bodies: Any) -> dict[str, Any]:
     return {
         "Records": [
-            {"messageId": f"m{number}", "body": json.dumps(body), "eventSource": "aws:sqs"}
-            for number, body in enumerate(bodies)
+            {"messageId": f"m{number}", "body": json.dumps(body), "eventSource": "aws:sqs"} for number, body in enumerate(bodies)
         ]
     }
 
@@ -73,9 +72,7 @@ def keys(database_url: str) -> list[str]:
         return [row[0] for row in connection.execute("SELECT key FROM documents ORDER BY key").fetchall()]
 
 
-def test_a_batch_from_the_queue_is_recorded_and_every_document_woken(
-    environment: pytest.MonkeyPatch, settings: Settings
-) -> None:
+def test_a_batch_from_the_queue_is_recorded_and_every_document_woken(environment: pytest.MonkeyPatch, settings: Settings) -> None:
     answer = lambda_handler(from_queue({"Records": [record("a+b"), record("c%2Bd")]}, {"Records": [record("e")]}), Context())
     assert answer == {"batchItemFailures": []}
     assert keys(settings.database_url) == ["a b", "c+d", "e"]
@@ -112,9 +109,7 @@ def test_a_malformed_message_fails_alone_with_a_logged_reason(
     assert metrics["MalformedMessages"] == [1.0]
 
 
-def test_a_value_that_postgresql_refuses_fails_its_message_alone(
-    environment: pytest.MonkeyPatch, settings: Settings
-) -> None:
+def test_a_value_that_postgresql_refuses_fails_its_message_alone(environment: pytest.MonkeyPatch, settings: Settings) -> None:
     answer = lambda_handler(from_queue({"Records": [record("a", eTag="x\0")]}, {"Records": [record("b")]}), Context())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
     assert keys(settings.database_url) == ["b"]
@@ -171,9 +166,7 @@ def test_a_foreign_bucket_is_acknowledged_logged_and_counted(
     assert metrics["BucketNotAllowed"] == [1.0]
 
 
-def test_each_document_has_a_json_line_that_names_it(
-    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_document_has_a_json_line_that_names_it(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lambda_handler(from_queue({"Records": [record("a+b"), record("c")]}), Context())
     lines, metrics = logged(capsys)
     recorded = [line for line in lines if line["message"] == "event recorded"]

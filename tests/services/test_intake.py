@@ -6,17 +6,20 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import hypothesis
 import psycopg
 import pytest
+from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from worker import producer
 from worker.contract import QUEUES, Stage
-from worker.domain.changes import ObjectChange
+from worker.domain.changes import ObjectChange, fold
 from worker.domain.document import TERMINAL, Status
 from worker.services import intake
 from worker.settings import Settings
@@ -91,7 +94,7 @@ def test_a_created_object_becomes_a_pending_document_and_a_wake_up(settings: Set
     assert (hint.document_id, hint.generation, hint.wake) == (str(row["id"]), 1, True)
     assert (row["status"], row["desired_generation"], row["generation"], row["queued"]) == ("PENDING", 1, 0, True)
     assert (row["hint_etag"], row["hint_sequencer"], row["hint_removed"]) == ("e1", "0A", False)
-    assert row["later"] and row["soon"], "the dispatcher sends again after requeue_after"
+    assert (row["later"], row["soon"]) == (True, True), "the dispatcher sends again after requeue_after"
     assert producer.queue_lengths(settings)[QUEUE] == 1
 
 
@@ -116,9 +119,12 @@ def test_news_makes_a_terminal_document_due_again(
     row = the_row(database)
     assert (row["status"], row["desired_generation"], row["generation"]) == ("PENDING", 2, 1)
     assert (row["attempts"], row["lease_losses"], row["error_code"], row["error"]) == (0, 0, None, None)
-    assert row["queued"] and row["later"] and row["soon"]
+    assert row["queued"]
+    assert row["later"]
+    assert row["soon"]
     assert row["hint_removed"] is change.removed
-    assert hint.wake and hint.generation == 2
+    assert hint.wake
+    assert hint.generation == 2
     assert producer.queue_lengths(settings)[QUEUE] == 1
 
 
@@ -134,7 +140,10 @@ def test_news_wakes_a_document_that_waits_for_a_retry(settings: Settings, databa
     (hint,) = take_in(settings, created(etag="e2")).recorded
     row = the_row(database)
     assert hint.wake
-    assert row["queued"] and row["soon"] and row["attempts"] == 0 and row["desired_generation"] == 2
+    assert row["queued"]
+    assert row["soon"]
+    assert row["attempts"] == 0
+    assert row["desired_generation"] == 2
 
 
 @pytest.mark.parametrize("status", [Status.EXTRACTING, Status.EXTRACTED, Status.EMBEDDING])
@@ -143,7 +152,8 @@ def test_news_for_a_document_in_work_is_noted_and_wakes_nobody(settings: Setting
     before = the_row(database)
     for etag in ("e2", "e3"):
         (hint,) = take_in(settings, created(etag=etag)).recorded
-        assert not hint.wake and hint.generation == 2
+        assert not hint.wake
+        assert hint.generation == 2
     after = the_row(database)
     assert (after["desired_generation"], after["hint_etag"]) == (2, "e3")
     for column in ("status", "lease_token", "due_at", "queued", "attempts", "generation"):
@@ -155,7 +165,9 @@ def test_a_removal_is_noted_for_the_holder(settings: Settings, database: Any) ->
     put_row(database, Status.EXTRACTING)
     take_in(settings, removed())
     row = the_row(database)
-    assert row["hint_removed"] and row["desired_generation"] == 2 and row["hint_etag"] is None
+    assert row["hint_removed"]
+    assert row["desired_generation"] == 2
+    assert row["hint_etag"] is None
 
 
 @pytest.mark.parametrize("status", sorted(Status))
@@ -352,21 +364,113 @@ def test_a_batch_of_any_size_is_one_round_trip_to_the_database(settings: Setting
 
 def test_batches_with_the_same_keys_in_another_order_do_not_deadlock(settings: Settings, database_url: str) -> None:
     keys = [f"k{number:03}" for number in range(60)]
-    failures: list[BaseException] = []
 
     def run(offset: int) -> None:
-        try:
-            with psycopg.connect(database_url, autocommit=True) as connection:
-                for number in range(25):
-                    turned = keys[offset:] + keys[:offset]
-                    hints_of_batch = [created(key, etag=f"{offset}-{number}") for key in turned]
-                    intake.hints.record(connection, hints_of_batch, 60.0)
-        except BaseException as error:
-            failures.append(error)
+        turned = keys[offset:] + keys[:offset]
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for number in range(25):
+                intake.hints.record(connection, [created(key, etag=f"{offset}-{number}") for key in turned], 60.0)
 
-    threads = [threading.Thread(target=run, args=(offset,)) for offset in (0, 17, 31, 45)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run, (0, 17, 31, 45)))
+
+
+@dataclass
+class Life:
+    """One key's life: a bucket that changes, events that wait to be delivered, and a worker that goes step by step."""
+
+    connection: psycopg.Connection[Any]
+    sequencers: str
+    bucket: str | None = None
+    served: str | None = None
+    read: str | None = None
+    waiting: list[ObjectChange] = field(default_factory=list)
+    newest: ObjectChange | None = None
+    events: int = 0
+
+    def change(self, etag: str | None) -> None:
+        if etag is None and self.bucket is None:
+            return
+        self.bucket, self.events = etag, self.events + 1
+        sequencer = {"none": None, "constant": "0055AED6DCD90281E5", "true": f"{self.events:04X}"}[self.sequencers]
+        self.newest = ObjectChange(BUCKET, "k", etag is None, etag, sequencer=sequencer)
+        self.waiting.append(self.newest)
+
+    def deliver(self, first: int, count: int, keep: bool) -> None:
+        """Deliver some of the waiting events as one batch; ``keep`` lets them come a second time."""
+        batch = [self.waiting[(first + number) % len(self.waiting)] for number in range(min(count, len(self.waiting)))]
+        if not keep:
+            self.waiting = [event for event in self.waiting if not any(event is sent for sent in batch)]
+        if batch:
+            intake.hints.record(self.connection, fold(batch), 60.0)
+
+    def lose(self, index: int) -> None:
+        """An event that never comes. The newest is not lost here: finding that out takes a comparison with the bucket."""
+        event = self.waiting[index % len(self.waiting)]
+        if event is not self.newest:
+            self.waiting = [other for other in self.waiting if other is not event]
+
+    def work(self, count: int) -> None:
+        for _ in range(count):
+            self.step()
+
+    def step(self) -> bool:
+        """One step of the worker, as ``worker.store.leases`` makes it. False if there is nothing to do."""
+        row = self.connection.execute("SELECT status FROM documents").fetchone()
+        match row and row[0]:
+            case "PENDING":
+                self._set("status = 'EXTRACTING', generation = desired_generation, lease_token = gen_random_uuid()")
+                self.read = self.bucket
+            case "EXTRACTING" if self.read is None:
+                self.served = None
+                self._end("DELETED", "hint_etag = NULL")
+            case "EXTRACTING":
+                self._set(f"status = 'EXTRACTED', lease_token = NULL, etag = '{self.read}'")
+            case "EXTRACTED":
+                self._set("status = 'EMBEDDING', lease_token = gen_random_uuid()")
+            case "EMBEDDING":
+                self.served = self.read
+                self._end("INDEXED", "updated_at = now()")
+            case _:
+                return False
+        return True
+
+    def _set(self, assignments: str) -> None:
+        self.connection.execute(f"UPDATE documents SET {assignments}")
+
+    def _end(self, status: str, more: str) -> None:
+        newer = "desired_generation > generation"
+        self._set(
+            f"status = CASE WHEN {newer} THEN 'PENDING' ELSE '{status}' END, lease_token = NULL,"
+            f" due_at = CASE WHEN {newer} THEN now() END, {more}"
+        )
+
+
+steps = st.one_of(
+    st.tuples(st.just("change"), st.sampled_from(["A", "B", None])),
+    st.tuples(st.just("deliver"), st.integers(0, 5), st.integers(1, 3), st.booleans()),
+    st.tuples(st.just("lose"), st.integers(0, 5)),
+    st.tuples(st.just("work"), st.sampled_from([1, 2, 4])),
+)
+
+
+def test_late_repeated_and_reordered_events_end_with_what_is_in_the_bucket(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        @hypothesis.settings(max_examples=300, deadline=None)
+        @hypothesis.given(
+            sequencers=st.sampled_from(["none", "constant", "true"]), story=st.lists(steps, min_size=5, max_size=30)
+        )
+        def check(sequencers: str, story: list[tuple[Any, ...]]) -> None:
+            connection.execute("DELETE FROM documents")
+            life = Life(connection, sequencers)
+            for name, *arguments in story:
+                if name not in ("deliver", "lose") or life.waiting:
+                    getattr(life, name)(*arguments)
+            while life.waiting:
+                life.deliver(len(life.waiting) // 2, 2, keep=False)
+            while life.step():
+                pass
+            assert life.served == life.bucket
+
+        check()

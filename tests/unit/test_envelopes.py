@@ -177,7 +177,8 @@ def test_a_malformed_message_leaves_its_neighbours_alone() -> None:
     first, second, third = parse(sqs_event(s3_event(), "{", event_bridge())).messages
     assert (len(first.changes), len(second.changes), len(third.changes)) == (1, 0, 1)
     assert isinstance(second.error, MalformedEvent)
-    assert first.error is None and third.error is None
+    assert first.error is None
+    assert third.error is None
 
 
 def test_one_bad_record_fails_its_whole_message() -> None:

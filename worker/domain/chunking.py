@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 from worker.domain.text import DocumentText
 
-# The reach to each side, as a share of the longest piece: cuts lie at least this and on average twice this apart.
-_REACH = 0.4
+# The reach to each side, as a share of the longest piece. Measured on 40 documents, 4000/400: 0.5 gives 338 chunks, 0.4 363, 0.3 418
+# (filling each chunk from the left: 249, and an edit changes all that follow).
+_REACH = 0.5
 _CONTEXT = 24
 
 _SECTION, _BLOCK, _LINE, _SENTENCE, _WORD = 5, 4, 3, 2, 1
@@ -44,11 +45,11 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Boundary:
-    """A place where a new piece may begin. Ranks compare by kind, then by checksum."""
+class _Boundaries:
+    """The places where a new piece may begin, in order, and the rank of each: its kind, then a checksum of what is around it."""
 
-    position: int
-    rank: tuple[int, int]
+    positions: list[int]
+    ranks: list[int]
 
 
 def chunk(document: DocumentText, size: int = 4000, overlap: int = 400) -> list[Chunk]:
@@ -83,7 +84,7 @@ def chunk(document: DocumentText, size: int = 4000, overlap: int = 400) -> list[
     return chunks
 
 
-def _boundaries(document: DocumentText, longest: int) -> list[_Boundary]:
+def _boundaries(document: DocumentText, longest: int) -> _Boundaries:
     """All places for a cut in order: block starts, line starts, sentence ends; word starts only where those are far apart."""
     text = document.text
     kinds: dict[int, int] = {match.end(): _SENTENCE for match in _SENTENCES.finditer(text)}
@@ -97,11 +98,12 @@ def _boundaries(document: DocumentText, longest: int) -> list[_Boundary]:
     for before, after in zip([0, *places], [*places, len(text)], strict=True):
         if after - before > far:
             kinds.update((match.end(), _WORD) for match in _SPACES.finditer(text, before + 1, after - 1))
-    return [
-        _Boundary(position, (kind, zlib.crc32(text[max(0, position - _CONTEXT) : position + _CONTEXT].encode("utf-8", "replace"))))
-        for position, kind in sorted(kinds.items())
-        if 0 < position < len(text)
-    ]
+    positions = [position for position in sorted(kinds) if 0 < position < len(text)]
+    # Four bytes a character, so that a place in the text is a place in the bytes.
+    data = memoryview(text.encode("utf-32-le", "surrogatepass"))
+    around = 4 * _CONTEXT
+    ranks = [kinds[at] << 32 | zlib.crc32(data[max(0, 4 * at - around) : 4 * at + around]) for at in positions]
+    return _Boundaries(positions, ranks)
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -109,27 +111,28 @@ def _skip_space(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _peaks(boundaries: list[_Boundary], reach: int, length: int) -> list[int]:
+def _peaks(boundaries: _Boundaries, reach: int, length: int) -> list[int]:
     """The boundaries that no other within reach outranks; of equals within reach, the first. The text's ends keep their distance."""
+    positions, ranks = boundaries.positions, boundaries.ranks
     peaks = []
-    window: deque[_Boundary] = deque()
+    # Indexes of boundaries within reach, ranks falling: the first is the best.
+    window: deque[int] = deque()
     ahead = 0
-    for boundary in boundaries:
-        while ahead < len(boundaries) and boundaries[ahead].position <= boundary.position + reach:
-            while window and window[-1].rank < boundaries[ahead].rank:
+    for index, position in enumerate(positions):
+        while ahead < len(positions) and positions[ahead] <= position + reach:
+            while window and ranks[window[-1]] < ranks[ahead]:
                 window.pop()
-            window.append(boundaries[ahead])
+            window.append(ahead)
             ahead += 1
-        while window[0].position < boundary.position - reach:
+        while positions[window[0]] < position - reach:
             window.popleft()
-        if window[0] is boundary and reach // 2 <= boundary.position <= length - reach // 2:
-            peaks.append(boundary.position)
+        if window[0] == index and reach // 2 <= position <= length - reach // 2:
+            peaks.append(position)
     return peaks
 
 
-def _split(cuts: list[int], boundaries: list[_Boundary], text: str, longest: int) -> list[int]:
+def _split(cuts: list[int], boundaries: _Boundaries, text: str, longest: int) -> list[int]:
     """Add cuts until no piece is longer than ``longest``."""
-    places = [boundary.position for boundary in boundaries]
     done = [cuts[0]]
     waiting = cuts[:0:-1]
     while waiting:
@@ -137,22 +140,20 @@ def _split(cuts: list[int], boundaries: list[_Boundary], text: str, longest: int
         if end - start <= longest:
             done.append(waiting.pop())
         else:
-            waiting.append(_best_cut(start, end, boundaries, places, text, longest))
+            waiting.append(_best_cut(start, end, boundaries, text, longest))
     return done
 
 
-def _best_cut(start: int, end: int, boundaries: list[_Boundary], places: list[int], text: str, longest: int) -> int:
-    """The best boundary in the middle of a piece (so that both halves fit, if two can), else a word's or a letter's."""
-    quarter = (end - start) // 4
-    low, high = start + max(1, quarter), end - max(1, quarter)
-    if end - start <= 2 * longest:
-        low, high = max(low, end - longest), min(high, start + longest)
-    inside = boundaries[bisect_left(places, low) : bisect_right(places, high)]
-    if inside:
-        return max(inside, key=lambda boundary: boundary.rank).position
-    # Nothing to choose from: a stretch without sentences, lines or even words. Its first part is cut off at full length.
-    limit = min(start + longest, high) if high > start else start + longest
-    return _letter_start(text, limit, start)
+def _best_cut(start: int, end: int, boundaries: _Boundaries, text: str, longest: int) -> int:
+    """The best boundary that leaves two pieces that fit, else the best in the middle half, else a letter's start."""
+    quarter = max(1, (end - start) // 4)
+    for low, high in ((end - longest, start + longest), (start + quarter, end - quarter)):
+        low, high = max(low, start + quarter), min(high, end - quarter)
+        first, last = bisect_left(boundaries.positions, low), bisect_right(boundaries.positions, high)
+        if first < last:
+            return boundaries.positions[max(range(first, last), key=boundaries.ranks.__getitem__)]
+    # A stretch without sentences, lines or even words: its first part is cut off at full length.
+    return _letter_start(text, min(start + longest, end - 1), start)
 
 
 def _letter_start(text: str, position: int, start: int) -> int:

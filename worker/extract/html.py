@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from lxml import etree
 
@@ -66,7 +67,7 @@ class _Page:
         elif tag in _LINES:
             self.parts.append(" " if self.data_table is not None else "\n")
         elif tag == "img":
-            self.text(f" {element.get('alt') or ''} ")
+            self.text(f" {_image_text(element)} ")
         if tag == "table" and self.data_table is None and _holds_data(element):
             self.data_table, self.rows = element, []
         elif tag == "pre":
@@ -94,6 +95,18 @@ class _Page:
             self.flush()
         if tag == "pre":
             self.pre -= 1
+
+
+def _image_text(image: Any) -> str:
+    """The alternative text; without the attribute the file's name, as text browsers show it; an empty one means decoration."""
+    alternative = image.get("alt")
+    source = image.get("src") or ""
+    if alternative is not None or source.startswith("data:"):
+        return alternative or ""
+    try:
+        return PurePosixPath(unquote(urlsplit(source).path)).stem
+    except ValueError:
+        return ""
 
 
 def _holds_data(table: Any) -> bool:

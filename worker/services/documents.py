@@ -64,10 +64,11 @@ class DocumentDetail:
 
 def visible(scope: Scope) -> ColumnElement[bool]:
     """The condition that every read of documents carries: within the scope's buckets and prefixes."""
-    # starts_with, not LIKE: a prefix may hold % and _ .
-    return and_(
-        Document.bucket.in_(scope.buckets), or_(false(), *(func.starts_with(Document.key, prefix) for prefix in scope.prefixes))
-    )
+    in_buckets = Document.bucket.in_(scope.buckets)
+    if "" in scope.prefixes:
+        return in_buckets
+    # "Starts with", not LIKE: a prefix may hold % and _ . As an operator, its selectivity is known to the planner.
+    return and_(in_buckets, or_(false(), *(Document.key.op("^@", is_comparison=True)(prefix) for prefix in scope.prefixes)))
 
 
 _COLUMNS = (

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pgvector import Vector
-from sqlalchemy import TextClause, text
+from pgvector.sqlalchemy import Vector
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Select, Table, and_, func, literal_column, select
 
 from worker.domain.errors import IngestError
 from worker.domain.scope import Scope
 from worker.domain.snippet import Snippet, best_passage
+from worker.domain.vectors import Vectors
 from worker.embed.openai import embed
+from worker.services.documents import visible
 from worker.settings import Settings
 from worker.store import profiles
+from worker.store.models import Document, DocumentChunk, Generation
 from worker.store.profiles import Profile
 from worker.store.session import snapshot
 
@@ -45,26 +48,51 @@ class Hit:
     text: str
 
 
-# The order and the limit stand alone in the inner query's plan, so that the HNSW index gives the rows nearest first and
-# the joins only drop what the caller may not see or what is not served (iterative scan: worker.store.session).
-_SEARCH = """
-SELECT d.key, d.bucket, d.id AS document_id, g.title, c.ordinal, c.page_start, c.page_end, c.char_start, c.char_end, c.text,
-       1 - (e.embedding <=> CAST(:vector AS vector({dimensions}))) AS score,
-       (SELECT jsonb_agg(section) FROM jsonb_array_elements(g.sections) section
-         WHERE (section->>'char_end')::int > c.char_start AND (section->>'char_start')::int < c.char_end) AS sections
-FROM {table} e
-JOIN document_chunks c ON c.id = e.chunk_id
-JOIN documents d ON d.id = c.document_id AND d.active_generation = c.generation
-JOIN generations g ON g.document_id = c.document_id AND g.generation = c.generation
-WHERE d.bucket = ANY(:buckets) AND EXISTS (SELECT 1 FROM unnest(CAST(:prefixes AS text[])) p WHERE starts_with(d.key, p))
-ORDER BY e.embedding <=> CAST(:vector AS vector({dimensions}))
-LIMIT :limit
-"""
+def statement(profile: Profile, scope: Scope, vector: Vectors, limit: int) -> Select[*tuple[Any, ...]]:
+    """The search over this profile's table, nearest first.
 
-
-def statement(profile: Profile) -> TextClause:
-    """The search statement over this profile's table: parameters vector, buckets, prefixes, limit."""
-    return text(_SEARCH.format(table=profile.table, dimensions=profile.dimensions))
+    The HNSW index gives the rows in order, and the joins drop what the caller may not see or what is not served; the scan
+    goes on until the limit is full (``hnsw.iterative_scan`` in ``worker.store.session``). The limit is written into the
+    statement: of a parameter the planner of a prepared one knows nothing, expects a tenth of the table, and sorts it all.
+    """
+    embeddings = Table(
+        profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", Vector(profile.dimensions))
+    )
+    distance = embeddings.c.embedding.cosine_distance(vector)
+    chunk = DocumentChunk
+    section = func.jsonb_array_elements(Generation.sections).column_valued("section")
+    sections = (
+        select(func.jsonb_agg(section))
+        .where(
+            section.op("->>")("char_end").cast(Integer) > chunk.char_start,
+            section.op("->>")("char_start").cast(Integer) < chunk.char_end,
+        )
+        .correlate(chunk, Generation)
+        .scalar_subquery()
+    )
+    return (
+        select(
+            Document.key,
+            Document.bucket,
+            Document.id.label("document_id"),
+            Generation.title,
+            chunk.ordinal,
+            chunk.page_start,
+            chunk.page_end,
+            chunk.char_start,
+            chunk.char_end,
+            chunk.text,
+            (1 - distance).label("score"),
+            sections.label("sections"),
+        )
+        .select_from(embeddings)
+        .join(chunk, chunk.id == embeddings.c.chunk_id)
+        .join(Document, and_(Document.id == chunk.document_id, Document.active_generation == chunk.generation))
+        .join(Generation, and_(Generation.document_id == chunk.document_id, Generation.generation == chunk.generation))
+        .where(visible(scope))
+        .order_by(distance)
+        .limit(literal_column(str(int(limit))))
+    )
 
 
 def search(query: str, scope: Scope, limit: int, settings: Settings) -> list[Hit]:
@@ -84,15 +112,7 @@ def search(query: str, scope: Scope, limit: int, settings: Settings) -> list[Hit
         raise SearchError("no_profile", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`")
     vector = embed([query], settings)[0]
     with snapshot(settings.database_url) as connection:
-        rows = connection.execute(
-            statement(profile),
-            {
-                "vector": Vector(vector).to_text(),
-                "buckets": list(scope.buckets),
-                "prefixes": list(scope.prefixes),
-                "limit": limit,
-            },
-        ).mappings()
+        rows = connection.execute(statement(profile, scope, vector, limit)).mappings()
         return [_hit(dict(row), query) for row in rows]
 
 

@@ -1,0 +1,156 @@
+"""The local stack as a user starts it: ``lex-ingest up``, ``ps``, ``env``, ``down``, and what survives between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local import child
+from infra.local.parts import PARTS
+
+ROOT = Path(__file__).parents[2]
+LEX = [sys.executable, "-P", "-m", "infra.cli.main"]
+
+
+def environment() -> dict[str, str]:
+    """Of a user who has set nothing."""
+    ours = ("LEX_INGEST_", "AWS_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "BUCKET", "QUEUE_URL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"PYTHONPATH": str(ROOT)}
+
+
+def lex(folder: Path, *arguments: str, expect: int = 0) -> str:
+    """Run the command in the data folder's parent; its standard output."""
+    command = [*LEX, arguments[0], "--data-dir", str(folder), *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, env=environment(), timeout=100, check=False)
+    assert done.returncode == expect, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def alive(folder: Path) -> list[str]:
+    return [name for name in ("supervisord", *PARTS) if child.recorded(folder / "run", name)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("stack") / "my data"
+    lex(path, "up", "--detach")
+    yield path
+    lex(path, "down")
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    rows = [json.loads(line) for line in lex(folder, "status", "--json").splitlines()]
+    return {row["key"]: row["status"] for row in rows}
+
+
+def best(folder: Path, question: str) -> str:
+    return str(json.loads(lex(folder, "search", question, "-k", "1", "--json").splitlines()[0])["key"])
+
+
+def upload(folder: Path, **objects: str) -> None:
+    """As any other client does it: a shell, the exports of ``env``, plain boto3."""
+    code = "import boto3, json, sys; [boto3.client('s3').put_object(Bucket='documents', Key=k, Body=v) for k, v in json.loads(sys.argv[1]).items()]"  # fmt: skip  # noqa: E501 - one line of shell
+    exports = shlex.join([*LEX, "env", "--data-dir", str(folder)])
+    script = f'eval "$({exports})" && {shlex.join([sys.executable, "-c", code, json.dumps(objects)])}'
+    subprocess.run(["/bin/sh", "-ec", script], env=environment(), cwd=folder.parent, check=True, timeout=60)
+
+
+def test_every_part_runs_with_a_pid_file_and_a_log(folder: Path) -> None:
+    rows = [json.loads(line) for line in lex(folder, "ps", "--json").splitlines()]
+    assert [row["name"] for row in rows] == list(PARTS)
+    for row in rows:
+        assert row["state"] == "RUNNING"
+        assert row["uptime_s"] >= 0
+        assert int((folder / "run" / f"{row['name']}.pid").read_text()) == row["pid"]
+        assert (folder / "log" / f"{row['name']}.log").exists()
+    assert "already running" in subprocess.run(
+        [*LEX, "up", "--data-dir", str(folder)], capture_output=True, text=True, env=environment(), timeout=60, check=True
+    ).stderr  # fmt: skip
+
+
+def test_an_object_that_another_client_puts_is_found_by_meaning_though_every_part_is_killed_meanwhile(folder: Path) -> None:
+    upload(folder, **{"river.txt": "The glacier melts and feeds the river.", "law.txt": "A company pays tax every quarter."})
+    for part in ("aws", "events", "worker", "valkey", "embeddings", "postgres"):
+        os.kill(int((folder / "run" / f"{part}.pid").read_text()), signal.SIGKILL)
+    until(lambda: not subprocess.run([*LEX, "doctor", "--data-dir", str(folder)], capture_output=True, env=environment(), check=False).returncode, 60)  # fmt: skip  # noqa: E501 - one condition
+
+    until(lambda: statuses(folder) == {"river.txt": "INDEXED", "law.txt": "INDEXED"}, 90)
+
+    assert best(folder, "ice turning into water") == "river.txt"
+    assert best(folder, "taxation of firms") == "law.txt"
+
+
+def test_a_kill_of_the_supervisor_leaves_nothing_and_up_finds_the_same_documents(folder: Path) -> None:
+    upload(folder, **{"river.txt": "The glacier melts and feeds the river."})
+    until(lambda: statuses(folder).get("river.txt") == "INDEXED", 60)
+    before, exports = statuses(folder), lex(folder, "env")
+    worker = int((folder / "run" / "worker.pid").read_text())
+
+    os.kill(int((folder / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
+
+    until(lambda: not alive(folder) and not child.group_members(worker), 15)
+    lex(folder, "ps", expect=3)
+    lex(folder, "up", "--detach")
+    assert lex(folder, "env") == exports
+    assert statuses(folder) == before
+    assert best(folder, "ice turning into water") == "river.txt"
+
+
+def test_down_leaves_no_process_and_up_brings_everything_back(folder: Path) -> None:
+    upload(folder, **{"river.txt": "The glacier melts and feeds the river."})
+    until(lambda: statuses(folder).get("river.txt") == "INDEXED", 60)
+    before = statuses(folder)
+    groups = [int(file.read_text()) for file in (folder / "run").glob("*.pid")]
+    assert len(groups) == len(PARTS) + 1
+
+    lex(folder, "down")
+
+    assert [member for group in groups for member in child.group_members(group)] == []
+    assert "nothing was running" in lex(folder, "down")
+    assert "lex-ingest up" in lex(folder, "env", expect=3)
+    lex(folder, "up", "--detach")
+    assert statuses(folder) == before
+    assert best(folder, "ice turning into water") == "river.txt"
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_up_in_front_ends_everything_when_it_is_ended_itself(tmp_path: Path, ending: signal.Signals) -> None:
+    folder = tmp_path / "front"
+    command = [*LEX, "up", "--data-dir", str(folder)]
+    with (tmp_path / "output").open("w+") as output:
+        front = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), start_new_session=True)
+        try:
+            until(lambda: "lex-ingest put" in (tmp_path / "output").read_text() or front.poll() is not None, 60)
+            assert set(alive(folder)) == {"supervisord", *PARTS}
+        finally:
+            front.send_signal(ending)
+            code = front.wait(60)
+    until(lambda: not alive(folder), 1 if ending is not signal.SIGKILL else 30)
+    assert code == (-signal.SIGKILL if ending is signal.SIGKILL else 0)
+
+
+def test_help_loads_no_driver_and_mistakes_have_their_exit_codes(tmp_path: Path) -> None:
+    code = "import sys, infra.cli.main; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True).stdout
+    assert not {"boto3", "celery", "sqlalchemy", "psycopg", "openai", "numpy", "moto", "onnxruntime"} & set(loaded.split())
+    lex(tmp_path / "none", "ps", expect=3)
+    lex(tmp_path / "none", "up", "--nonsense", expect=2)
+    (tmp_path / "file").write_text("")
+    assert "can't be used" in lex(tmp_path / "file", "up", "--detach", expect=1)

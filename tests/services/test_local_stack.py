@@ -1,0 +1,242 @@
+"""The supervised stack: parts that die, supervisors that are killed, folders that are closed, two at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from infra.local import child, postgres
+from infra.local.folder import Folder, StackError
+from infra.local.stack import Stack, down, find, up
+
+PARTS = ("postgres", "valkey")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A name with characters that configuration files and shells treat in their own way."""
+    path = tmp_path / "data #1; 100%(x)s 'é"
+    yield path
+    down(path)
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def processes(folder: Path) -> dict[str, int]:
+    names = ("supervisord", *PARTS)
+    found = {name: child.recorded(folder / "run", name) for name in names}
+    return {name: pid for name, pid in found.items() if pid is not None}
+
+
+def answers(stack: Stack) -> bool:
+    with contextlib.suppress(psycopg.OperationalError, redis.ConnectionError):
+        with psycopg.connect(stack.environment["DATABASE_URL"], connect_timeout=2) as connection:
+            connection.execute("SELECT '[1,2]'::vector")
+        with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
+            return bool(client.ping())
+    return False
+
+
+def test_parts_that_are_killed_come_back_with_what_they_had(folder: Path) -> None:
+    stack = up(folder, parts=PARTS)
+    with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
+        client.set("kept", "7")
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        until(lambda: client.info("persistence")["aof_last_write_status"] == "ok")
+        time.sleep(1.1)  # the append-only file is synced every second
+    before = processes(folder)
+
+    # Twice: the second time a part meets what its own crash left.
+    for _ in range(2):
+        for part in PARTS:
+            os.kill(processes(folder)[part], signal.SIGKILL)
+        until(lambda: answers(stack))
+
+    after = processes(folder)
+    assert after["supervisord"] == before["supervisord"]
+    assert not {before[part] for part in PARTS} & {after[part] for part in PARTS}
+    assert {part.name: (part.state, part.pid) for part in stack.parts()} == {part: ("RUNNING", after[part]) for part in PARTS}
+    with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
+    with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
+        assert client.get("kept") == b"7"
+
+
+def test_a_killed_supervisor_leaves_nothing_for_long_and_up_recovers_with_the_same_ports(folder: Path) -> None:
+    stack = up(folder, parts=PARTS)
+    pids = processes(folder)
+    assert set(pids) == {"supervisord", *PARTS}
+
+    os.kill(pids["supervisord"], signal.SIGKILL)
+
+    until(lambda: not any(child.identity(pid) for pid in pids.values()), 15)
+    assert find(folder) is None
+    again = up(folder, parts=PARTS)
+    assert again.environment == stack.environment
+    assert answers(again)
+
+
+def test_up_ends_a_part_that_outlived_its_supervisor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.local.supervision.PATIENCE", 0.5)
+    place = Folder(folder)
+    place.create()
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    spec = {"name": "valkey", "argv": [sys.executable, "-c", stubborn], "env": {}, "cwd": str(folder), "run": str(place.run)}
+    (place.run / "valkey.json").write_text(child.encode({**spec, "detach": str(place.log / "valkey.log")}))
+    subprocess.run([sys.executable, "-I", "-S", child.__file__, str(place.run / "valkey.json")], check=True)
+    until(lambda: child.recorded(place.run, "valkey"))
+    outlived = processes(folder)["valkey"]
+    lines: list[str] = []
+
+    stack = up(folder, parts=("valkey",), on_progress=lines.append)
+
+    assert child.identity(outlived) is None
+    assert lines[0] == "ended what an interrupted run had left"
+    assert stack.parts()[0].pid != outlived
+
+
+def test_down_ends_every_process_and_up_finds_what_was_kept(folder: Path) -> None:
+    stack = up(folder, parts=PARTS)
+    with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    pids = processes(folder)
+
+    assert down(folder)
+
+    assert not any(child.identity(pid) for pid in pids.values())
+    assert not list((folder / "run").glob("*.pid"))
+    assert not down(folder)
+    assert find(folder) is None
+    again = up(folder, parts=PARTS)
+    with psycopg.connect(again.environment["DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
+
+
+def test_up_on_a_running_stack_returns_it_and_refuses_parts_that_it_lacks(folder: Path) -> None:
+    stack = up(folder, parts=("valkey",))
+    pids = processes(folder)
+    lines: list[str] = []
+    assert up(folder, parts=("valkey",), on_progress=lines.append).environment == stack.environment
+    assert lines == [f"already running in {folder}"]
+    assert processes(folder) == pids
+    with pytest.raises(StackError, match="without postgres"):
+        up(folder, parts=PARTS)
+
+
+def test_two_ups_at_once_start_one_stack(folder: Path) -> None:
+    code = "import sys, pathlib; from infra.local.stack import up; up(pathlib.Path(sys.argv[1]), parts=('valkey',))"
+    root = Path(child.__file__).parents[2]
+    runs = [subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=root) for _ in range(2)]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    stack = find(folder)
+    assert stack is not None
+    [part] = stack.parts()
+    assert part.pid == processes(folder)["valkey"]
+
+
+def test_two_folders_have_stacks_side_by_side_and_a_taken_port_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    first = up(folder, parts=("valkey",))
+    other = tmp_path / "other"
+    try:
+        up(other, parts=("valkey",))
+        down(other)
+        # The second folder remembers a port that the first has meanwhile.
+        memory = Folder(other).load()
+        memory.ports["valkey"] = Folder(folder).load().ports["valkey"]
+        Folder(other).save(memory)
+        second = up(other, parts=("valkey",))
+        assert second.environment["REDIS_URL"] != first.environment["REDIS_URL"]
+        for stack in (first, second):
+            with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
+                assert client.ping()
+    finally:
+        down(other)
+
+
+def test_a_part_that_can_not_start_is_an_error_that_shows_its_log_and_leaves_nothing(folder: Path) -> None:
+    up(folder, parts=("valkey",))
+    down(folder)
+    [log] = (folder / "valkey" / "appendonlydir").glob("*.incr.aof")
+    log.write_bytes(b"this is no append-only file\n" * 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infra.local.stack.START", 2.5)
+        with pytest.raises(StackError, match=r"(?s)'valkey' did not answer.*Bad file format"):
+            up(folder, parts=("valkey",))
+    assert processes(folder) == {}
+
+
+def test_a_pid_of_another_process_is_never_signalled(folder: Path) -> None:
+    up(folder, parts=("valkey",))
+    down(folder)
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        # As after a crash and the pid's second use: the number is there, the start time is another's.
+        (folder / "run" / "valkey.pid").write_text(f"{stranger.pid}\n")
+        (folder / "run" / "valkey.start").write_text("an earlier boot 12345")
+        up(folder, parts=("valkey",))
+        down(folder)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change to another user")
+def test_under_root_a_closed_parent_folder_works_and_its_mode_stays(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    try:
+        stack = up(closed / "d", parts=PARTS)
+        assert answers(stack)
+        status = Path(f"/proc/{processes(closed / 'd')['postgres']}/status").read_text()
+        uid = status.partition("Uid:")[2].split()[0]
+        assert uid != "0"
+        assert closed.stat().st_mode & 0o777 == 0o700
+        assert closed.stat().st_uid == 0
+    finally:
+        down(closed / "d")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change to another user")
+def test_under_root_without_the_capabilities_the_error_names_the_closed_folder(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    code = (
+        "import sys, pathlib; from infra.local.stack import StackError, up\n"
+        "try: up(pathlib.Path(sys.argv[1]), parts=('postgres',))\n"
+        "except StackError as error: print(error)"
+    )
+    root = Path(postgres.__file__).parents[2]
+    command = ["setpriv", "--bounding-set", "-dac_read_search,-dac_override", sys.executable, "-c", code, str(closed / "d")]
+    output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert "refuses to run as root" in output
+    assert "can't get at /" in output
+    assert processes(closed / "d") == {}
+
+
+def test_secrets_are_readable_by_their_owner_only(folder: Path) -> None:
+    stack = up(folder, parts=("valkey",))
+    secret = stack.environment["REDIS_URL"].partition("://:")[2].partition("@")[0]
+    holders = [path for path in folder.rglob("*") if path.is_file() and secret in path.read_text(errors="replace")]
+    assert folder / "stack.json" in holders
+    assert {path.stat().st_mode & 0o077 for path in holders} == {0}
+    arguments = Path(f"/proc/{processes(folder)['valkey']}/cmdline").read_text()
+    assert secret not in arguments

@@ -1,0 +1,101 @@
+"""The vector tables: one a profile, indexed, and read through the index by the search that users run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pgvector import Vector
+from sqlalchemy import Connection, text
+
+from tests.support.documents import count, execute, put_and_tell, run_stages
+from worker.domain.scope import Scope
+from worker.services.search import statement
+from worker.settings import Settings
+from worker.store import chunks, profiles
+from worker.store.profiles import Profile
+from worker.store.session import transaction
+
+_CROWD = """
+WITH crowd AS (
+    INSERT INTO documents (bucket, key, status, generation, active_generation, due_at)
+    SELECT 'documents', 'crowd/' || number, 'INDEXED', 1, 1, NULL FROM generate_series(1, :documents) number RETURNING id
+), texts AS (
+    INSERT INTO generations (document_id, generation, etag, sha256, recipe, media_type, extractor, warnings, sections, text,
+                             text_length, chunk_count)
+    SELECT id, 1, 'e', '', '', 'text/plain', 'text', '[]', '[]', 'x', 1, 10 FROM crowd RETURNING document_id
+)
+INSERT INTO document_chunks (document_id, generation, ordinal, text, text_sha256, char_start, char_end)
+SELECT document_id, 1, ordinal, 'x', '', 0, 1 FROM texts, generate_series(0, 9) ordinal RETURNING id
+"""
+
+
+def _a_crowd(connection: Connection, profile: Profile, documents: int) -> None:
+    """Served documents of ten chunks each, with random vectors written as the pipeline writes them.
+
+    Every vector stands in ten rows: the index, which keeps equal ones together, is then made ten times as fast.
+    """
+    ids = list(connection.execute(text(_CROWD), {"documents": documents}).scalars())
+    vectors = np.random.default_rng(7).standard_normal((documents, profile.dimensions)).astype(np.float32)
+    chunks.write_vectors(connection, profile, ids, np.repeat(vectors, 10, axis=0))
+
+
+@pytest.mark.parametrize("dimensions", [384, 1536])
+def test_the_prepared_search_uses_the_index_of_its_profile(settings: Settings, dimensions: int) -> None:
+    with transaction(settings.database_url) as connection:
+        profile = profiles.ensure(connection, "test", f"words-{dimensions}", dimensions)
+        _a_crowd(connection, profile, 300)
+    with transaction(settings.database_url) as connection:
+        for table in ("documents", "document_chunks", "generations", profile.table):
+            connection.execute(text(f"ANALYZE {table}"))
+    search = statement(profile, Scope(("documents",), ("",)), np.ones(dimensions, dtype=np.float32), 5)
+    with transaction(settings.database_url) as connection:
+        # The generic plan is what a prepared statement may end up with after five runs.
+        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        compiled = search.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+        sql, values = str(compiled), []
+        for number, (name, value) in enumerate(compiled.params.items(), 1):
+            sql = sql.replace(f"%({name})s", f"${number}")
+            values.append(str(Vector(value).to_text() if isinstance(value, np.ndarray) else value))
+        connection.exec_driver_sql(f"PREPARE search AS {sql.replace('%%', '%')}")
+        execution = f"EXPLAIN (COSTS OFF) EXECUTE search ({', '.join(repr(value) for value in values)})"
+        plan = connection.exec_driver_sql(execution).scalars().all()
+        connection.exec_driver_sql("DEALLOCATE search")
+    assert f"Index Scan using {profile.table}_hnsw" in "\n".join(plan), plan
+    assert "Sort" not in "\n".join(plan)
+    execute(settings, f"DROP TABLE {profile.table}")
+    execute(settings, "DELETE FROM embedding_profiles WHERE id = %s", profile.id)
+
+
+def test_the_columns_are_typed_by_their_profile(settings: Settings) -> None:
+    with transaction(settings.database_url) as connection:
+        wide = profiles.ensure(connection, "test", "wide", 1536)
+        again = profiles.ensure(connection, "test", "wide", 1536)
+        kind = connection.execute(
+            text("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attname = 'embedding'"),
+            {"table": wide.table},
+        ).scalar_one()
+    assert again == wide
+    assert kind == "vector(1536)"
+
+
+def test_an_unknown_prefix_filter_loses_no_hit_of_the_index_scan(settings: Settings) -> None:
+    """One document in a crowd of nearer ones, found through its prefix: the index scan goes on until it has enough."""
+    with transaction(settings.database_url) as connection:
+        profile = profiles.find(connection, "test", "words", 384)
+        assert profile is not None
+        _a_crowd(connection, profile, 200)
+    run_stages(settings, put_and_tell(settings, "rare/one.txt", "The only text below this prefix."))
+    from tests.support.documents import find
+
+    execute(settings, f"ANALYZE {profile.table}")
+    hits = find(settings, "something entirely different", prefix="rare/")
+    assert [hit.key for hit in hits] == ["rare/one.txt"]
+
+
+def test_removing_a_generation_removes_its_vectors(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", "Some words to embed.")
+    run_stages(settings, document_id)
+    assert count(settings, "embeddings_1") == 1
+    with transaction(settings.database_url) as connection:
+        chunks.withdraw(connection, document_id)
+    assert count(settings, "embeddings_1") == 0
