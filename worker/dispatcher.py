@@ -67,9 +67,7 @@ def run(settings: Settings, parent: int) -> None:
     while os.getppid() == parent:
         try:
             if connection is None or connection.closed:
-                connection = psycopg.connect(
-                    settings.database_url, connect_timeout=5, application_name="lex-ingest-dispatcher"
-                )
+                connection = psycopg.connect(settings.database_url, connect_timeout=5, application_name="lex-ingest-dispatcher")
             result = tick(connection, settings)
             if result.woken or result.lost_leases or result.not_sent:
                 log.info(

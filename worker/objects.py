@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-class ObjectMissing(Exception):  # noqa: N818 - not a failure: it is the answer "there is no such key now"
+class ObjectMissing(Exception):
     """S3 answered 404 for exactly this key, which alone proves that the object is gone."""
 
 
@@ -106,9 +106,7 @@ class TooLarge(Rejected):
     """The object is over the limit. ``facts`` tell what it is, so that ``status`` can show it."""
 
     def __init__(self, facts: ObjectFacts, max_bytes: int) -> None:
-        super().__init__(
-            "too_large", f"the object has {facts.size:,} bytes, over LEX_INGEST_MAX_OBJECT_BYTES={max_bytes:,}"
-        )
+        super().__init__("too_large", f"the object has {facts.size:,} bytes, over LEX_INGEST_MAX_OBJECT_BYTES={max_bytes:,}")
         self.facts = facts
 
 

@@ -50,22 +50,34 @@ class Settings:
     openai_base_url: str | None = _variable("OPENAI_BASE_URL", None, "another OpenAI-compatible provider")
     embedding_provider: str = _variable("LEX_INGEST_EMBEDDING_PROVIDER", "openai", "name under which vectors are kept apart")
     embedding_model: str = _variable("LEX_INGEST_EMBEDDING_MODEL", "text-embedding-3-small", "model name sent to the provider")
-    embedding_dimensions: int = _variable("LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 2000", _positive)
+    embedding_dimensions: int = _variable(
+        "LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 2000", _positive
+    )
     embedding_send_dimensions: bool = _variable(
         "LEX_INGEST_EMBEDDING_SEND_DIMENSIONS", False, "`1` to ask the provider for that length", lambda value: value == "1"
     )
     embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
-    embedding_timeout: float = _variable("LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds)
-    embedding_rate: str | None = _variable("LEX_INGEST_EMBEDDING_RATE", None, "Celery rate limit of the embedding task in each worker, such as `60/m`")
+    embedding_timeout: float = _variable(
+        "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds
+    )
+    embedding_rate: str | None = _variable(
+        "LEX_INGEST_EMBEDDING_RATE", None, "Celery rate limit of the embedding task in each worker, such as `60/m`"
+    )
     chunk_size: int = _variable("LEX_INGEST_CHUNK_SIZE", 4000, "characters in a chunk, at most", _positive)
     chunk_overlap: int = _variable("LEX_INGEST_CHUNK_OVERLAP", 400, "characters that neighbouring chunks share", int)
-    max_object_bytes: int = _variable("LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive)
+    max_object_bytes: int = _variable(
+        "LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive
+    )
     max_text_chars: int = _variable("LEX_INGEST_MAX_TEXT_CHARS", 20_000_000, "longer texts end FAILED `too_large`", _positive)
     extract_timeout: float = _variable("LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take", _seconds)
-    extract_memory: int = _variable("LEX_INGEST_EXTRACT_MEMORY", 1_500_000_000, "bytes of address space for reading one file", _positive)
+    extract_memory: int = _variable(
+        "LEX_INGEST_EXTRACT_MEMORY", 1_500_000_000, "bytes of address space for reading one file", _positive
+    )
     lease: float = _variable("LEX_INGEST_LEASE", 45.0, "seconds after which a silent worker has lost its document", _seconds)
     tick: float = _variable("LEX_INGEST_TICK", 5.0, "seconds between two ticks of the dispatcher", _seconds)
-    requeue_after: float = _variable("LEX_INGEST_REQUEUE_AFTER", 15.0, "seconds after which an unanswered wake-up is sent again", _seconds)
+    requeue_after: float = _variable(
+        "LEX_INGEST_REQUEUE_AFTER", 15.0, "seconds after which an unanswered wake-up is sent again", _seconds
+    )
     low_water: int = _variable("LEX_INGEST_LOW_WATER", 200, "messages in a queue above which the dispatcher waits", _positive)
     log_level: str = _variable("LEX_INGEST_LOG_LEVEL", "INFO", "level of the JSON logs")
 

@@ -69,18 +69,16 @@ def _schema(settings: Settings) -> Check:
     if not state.up_to_date:
         return Check("schema", False, f"at {state.current or 'empty'}, this code wants {state.head}", "run `lex-ingest migrate`")
     with engine(settings.database_url).connect() as connection:
-        profile = profiles.find(
-            connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions
-        )
+        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
     if profile is None:
         return Check("schema", False, f"no table for vectors of {settings.embedding_model}", "run `lex-ingest migrate`")
     return Check("schema", True, f"at {state.current}, vectors in {profile.table}")
 
 
 def _redis(settings: Settings) -> Check:
-    client = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
+    client: redis.Redis = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
     try:
-        memory = client.info("memory")
+        memory = dict(client.info("memory"))  # type: ignore[arg-type]  # the stubs mix the async client in
         policy = memory.get("maxmemory_policy")
         lengths = producer.queue_lengths(settings)
     finally:
@@ -158,7 +156,8 @@ def _documents(settings: Settings) -> Check:
         gates = connection.execute(text("SELECT code, reason FROM gates WHERE closed_until > now()")).all()
     found = f"{row.documents} documents, {row.waiting} on their way, {row.failed} failed"
     if gates:
-        return Check("documents", False, f"{found}; held up: {gates[0].reason}", f"it goes on by itself once {gates[0].code} is mended")
+        advice = f"it goes on by itself once {gates[0].code} is mended"
+        return Check("documents", False, f"{found}; held up: {gates[0].reason}", advice)
     if row.stuck:
         advice = f"nobody has looked at them for {late:g} s: see that a worker runs (`lex-ingest ps`, log/worker.log)"
         return Check("documents", False, f"{found}, {row.stuck} stuck", advice)

@@ -31,8 +31,12 @@ def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the stack runn
     folder = Path(tempfile.mkdtemp(prefix=".lex-ingest-demo-", dir=Path.cwd()))
     good = False
     try:
-        console.rule("1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker", align="left")
-        running = stack.up(folder, detach=keep, on_progress=lambda line: console.print(f"   {line}", highlight=False, markup=False))
+        console.rule(
+            "1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker", align="left"
+        )
+        running = stack.up(
+            folder, detach=keep, on_progress=lambda line: console.print(f"   {line}", highlight=False, markup=False)
+        )
         good = _run(running)
         console.rule(f"done in {time.monotonic() - started:.0f} s", align="left")
     finally:

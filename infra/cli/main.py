@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from infra.cli import demo, documents, operate, stack
+from infra.cli import demo, documents, objects, operate, stack
 from infra.cli.connection import NoStackError
 from infra.local.folder import StackError
 from worker.domain.errors import IngestError, TransientError
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (stack, documents, operate, demo):
+for module in (stack, objects, documents, operate, demo):
     module.register(app)
 
 

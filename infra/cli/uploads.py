@@ -62,9 +62,7 @@ def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload,
 
     def one(upload: Upload) -> tuple[Upload, str]:
         kind, _ = mimetypes.guess_type(upload.path.name)
-        client.upload_file(
-            str(upload.path), bucket, upload.key, ExtraArgs={"ContentType": kind or "application/octet-stream"}
-        )
+        client.upload_file(str(upload.path), bucket, upload.key, ExtraArgs={"ContentType": kind or "application/octet-stream"})
         return upload, facts_of(client.head_object(Bucket=bucket, Key=upload.key)).etag
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -85,8 +83,10 @@ def is_done(row: DocumentStatus, etag: str, before: Before | None) -> bool:
         return True
     if row.etag != etag:
         return before is None and row.error_code is not None
-    return before is None or before.status in (Status.INDEXED, Status.NO_TEXT, Status.UNSUPPORTED) or (
-        row.generation > before.generation
+    return (
+        before is None
+        or before.status in (Status.INDEXED, Status.NO_TEXT, Status.UNSUPPORTED)
+        or (row.generation > before.generation)
     )
 
 

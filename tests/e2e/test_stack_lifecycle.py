@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -22,9 +23,10 @@ LEX = [sys.executable, "-P", "-m", "infra.cli.main"]
 
 
 def environment() -> dict[str, str]:
-    """Of a user who has set nothing."""
+    """Of a user who has set nothing but how soon lost work is looked at again."""
     ours = ("LEX_INGEST_", "AWS_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "BUCKET", "QUEUE_URL")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"PYTHONPATH": str(ROOT)}
+    soon = {"LEX_INGEST_TICK": "1", "LEX_INGEST_REQUEUE_AFTER": "5", "LEX_INGEST_LEASE": "10"}
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | soon | {"PYTHONPATH": str(ROOT)}
 
 
 def lex(folder: Path, *arguments: str, expect: int = 0) -> str:
@@ -97,26 +99,10 @@ def test_an_object_that_another_client_puts_is_found_by_meaning_though_every_par
     assert best(folder, "taxation of firms") == "law.txt"
 
 
-def test_a_kill_of_the_supervisor_leaves_nothing_and_up_finds_the_same_documents(folder: Path) -> None:
+def test_down_leaves_no_process_and_up_in_front_has_the_same_documents_until_ctrl_c(folder: Path) -> None:
     upload(folder, **{"river.txt": "The glacier melts and feeds the river."})
     until(lambda: statuses(folder).get("river.txt") == "INDEXED", 60)
     before, exports = statuses(folder), lex(folder, "env")
-    worker = int((folder / "run" / "worker.pid").read_text())
-
-    os.kill(int((folder / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
-
-    until(lambda: not alive(folder) and not child.group_members(worker), 15)
-    lex(folder, "ps", expect=3)
-    lex(folder, "up", "--detach")
-    assert lex(folder, "env") == exports
-    assert statuses(folder) == before
-    assert best(folder, "ice turning into water") == "river.txt"
-
-
-def test_down_leaves_no_process_and_up_brings_everything_back(folder: Path) -> None:
-    upload(folder, **{"river.txt": "The glacier melts and feeds the river."})
-    until(lambda: statuses(folder).get("river.txt") == "INDEXED", 60)
-    before = statuses(folder)
     groups = [int(file.read_text()) for file in (folder / "run").glob("*.pid")]
     assert len(groups) == len(PARTS) + 1
 
@@ -125,25 +111,48 @@ def test_down_leaves_no_process_and_up_brings_everything_back(folder: Path) -> N
     assert [member for group in groups for member in child.group_members(group)] == []
     assert "nothing was running" in lex(folder, "down")
     assert "lex-ingest up" in lex(folder, "env", expect=3)
+    with in_front(folder) as front:
+        assert statuses(folder) == before
+        assert lex(folder, "env") == exports
+        assert best(folder, "ice turning into water") == "river.txt"
+        front.send_signal(signal.SIGINT)
+        assert front.wait(60) == 0
+        assert alive(folder) == []
     lex(folder, "up", "--detach")
-    assert statuses(folder) == before
-    assert best(folder, "ice turning into water") == "river.txt"
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_up_in_front_ends_everything_when_it_is_ended_itself(tmp_path: Path, ending: signal.Signals) -> None:
-    folder = tmp_path / "front"
-    command = [*LEX, "up", "--data-dir", str(folder)]
-    with (tmp_path / "output").open("w+") as output:
+def test_a_kill_of_up_in_front_ends_everything_and_so_does_a_kill_of_the_supervisor(folder: Path) -> None:
+    lex(folder, "down")
+    with in_front(folder) as front:
+        groups = [int(file.read_text()) for file in (folder / "run").glob("*.pid")]
+        front.kill()
+        front.wait()
+        until(lambda: not any(child.group_members(group) for group in groups), 30)
+    lex(folder, "ps", expect=3)
+    lex(folder, "up", "--detach")
+    groups = [int(file.read_text()) for file in (folder / "run").glob("*.pid")]
+
+    os.kill(int((folder / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
+
+    until(lambda: not any(child.group_members(group) for group in groups), 15)
+    lex(folder, "ps", expect=3)
+
+
+@contextlib.contextmanager
+def in_front(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``lex-ingest up`` without ``--detach``, once it has said how to go on."""
+    said = folder.parent / "said"
+    with said.open("w") as output:
+        command = [*LEX, "up", "--data-dir", str(folder)]
         front = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), start_new_session=True)
-        try:
-            until(lambda: "lex-ingest put" in (tmp_path / "output").read_text() or front.poll() is not None, 60)
-            assert set(alive(folder)) == {"supervisord", *PARTS}
-        finally:
-            front.send_signal(ending)
-            code = front.wait(60)
-    until(lambda: not alive(folder), 1 if ending is not signal.SIGKILL else 30)
-    assert code == (-signal.SIGKILL if ending is signal.SIGKILL else 0)
+    try:
+        until(lambda: "lex-ingest put" in said.read_text() or front.poll() is not None, 90)
+        assert set(alive(folder)) == {"supervisord", *PARTS}, said.read_text()
+        yield front
+    finally:
+        if front.poll() is None:
+            front.send_signal(signal.SIGTERM)
+            front.wait(60)
 
 
 def test_help_loads_no_driver_and_mistakes_have_their_exit_codes(tmp_path: Path) -> None:

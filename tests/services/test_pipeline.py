@@ -23,12 +23,12 @@ from tests.support.provider import Provider
 from worker.contract import Stage
 from worker.domain.document import Status
 from worker.domain.errors import LeaseLost
+from worker.domain.scope import Scope
 from worker.services import documents
 from worker.services.embedding import embed_document
 from worker.services.extraction import extract_document
 from worker.services.holding import StageFailed
 from worker.services.replay import replay
-from worker.domain.scope import Scope
 from worker.settings import Settings
 from worker.store import chunks, leases
 from worker.store.session import transaction
@@ -103,9 +103,7 @@ def test_a_key_that_comes_back_is_the_same_document(settings: Settings) -> None:
     assert (row.status, row.generation) == (Status.INDEXED, 3)
 
 
-def test_the_same_bytes_under_a_new_event_cost_no_extraction_and_no_provider_call(
-    settings: Settings, provider: Provider
-) -> None:
+def test_the_same_bytes_under_a_new_event_cost_no_extraction_and_no_provider_call(settings: Settings, provider: Provider) -> None:
     document_id = put_and_tell(settings, "a.txt", TIDE)
     run_stages(settings, document_id)
     before = len(provider.requests)
@@ -209,9 +207,7 @@ def test_a_second_message_for_a_document_in_work_does_nothing(settings: Settings
     assert embed_document(document_id, settings) is None
 
 
-def test_a_throttling_provider_costs_the_document_no_attempt_and_closes_the_gate(
-    settings: Settings, provider: Provider
-) -> None:
+def test_a_throttling_provider_costs_the_document_no_attempt_and_closes_the_gate(settings: Settings, provider: Provider) -> None:
     document_id = put_and_tell(settings, "a.txt", TIDE)
     extract_document(document_id, settings)
     provider.failures.append((429, "rate_limit_exceeded", {"Retry-After": "7"}))

@@ -144,9 +144,7 @@ def test_a_worker_takes_a_document_from_event_to_index(settings: Settings, worke
     assert next(iter((inspect.reserved() or {}).values())) == []
 
 
-def test_a_permanent_failure_is_a_failure_in_the_result_backend(
-    settings: Settings, worker: subprocess.Popen[bytes]
-) -> None:
+def test_a_permanent_failure_is_a_failure_in_the_result_backend(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
     document_id = put_and_tell(settings, "empty.txt", b"   ")
     result = AsyncResult(WakeUp(str(document_id), 1, Stage.EXTRACT).task_id, app=app)
     wait_until(result.ready, 20, "the task ended")

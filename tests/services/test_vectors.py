@@ -71,7 +71,10 @@ def test_the_columns_are_typed_by_their_profile(settings: Settings) -> None:
         wide = profiles.ensure(connection, "test", "wide", 1536)
         again = profiles.ensure(connection, "test", "wide", 1536)
         kind = connection.execute(
-            text("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attname = 'embedding'"),
+            text(
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = CAST(:table AS regclass) AND attname = 'embedding'"
+            ),
             {"table": wide.table},
         ).scalar_one()
     assert again == wide

@@ -25,9 +25,7 @@ class Status(StrEnum):
     DELETED = "DELETED"
 
 
-TERMINAL: frozenset[Status] = frozenset(
-    {Status.INDEXED, Status.FAILED, Status.UNSUPPORTED, Status.NO_TEXT, Status.DELETED}
-)
+TERMINAL: frozenset[Status] = frozenset({Status.INDEXED, Status.FAILED, Status.UNSUPPORTED, Status.NO_TEXT, Status.DELETED})
 
 _ENDS = frozenset({Status.FAILED, Status.DELETED, Status.PENDING})
 

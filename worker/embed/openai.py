@@ -13,8 +13,8 @@ import numpy as np
 import openai
 
 from worker.domain.errors import IngestError, ProviderUnusable, Rejected, Throttled, Unavailable
-from worker.settings import Settings
 from worker.domain.vectors import Vectors
+from worker.settings import Settings
 
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 

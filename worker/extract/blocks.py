@@ -91,9 +91,7 @@ class BlockBuilder:
     def empty(self) -> bool:
         return not self._blocks
 
-    def finish(
-        self, media_type: str, extractor: str, title: str | None = None, page_count: int | None = None
-    ) -> Extraction:
+    def finish(self, media_type: str, extractor: str, title: str | None = None, page_count: int | None = None) -> Extraction:
         """Return the extraction.
 
         Raises:

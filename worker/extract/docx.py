@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import docx
+from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml.parser import parse_xml
 
 from worker.domain.errors import NoText
 from worker.domain.text import Extraction
 from worker.extract import ooxml, sniff
 from worker.extract.blocks import BlockBuilder, Limits
-from worker.extract.docx_walk import Walk, W
+from worker.extract.docx_walk import W, Walk
 
 _MAX_STYLE_DEPTH = 20
 
@@ -50,7 +51,7 @@ class _Levels:
     """The heading level of a style id: 1 to 9, 0 for the title, None for body text."""
 
     def __init__(self, document: Any) -> None:
-        self._styles = {style.style_id: style for style in document.styles if style.type == docx.enum.style.WD_STYLE_TYPE.PARAGRAPH}
+        self._styles = {style.style_id: style for style in document.styles if style.type == WD_STYLE_TYPE.PARAGRAPH}
         self._levels: dict[str, int | None] = {}
 
     def __call__(self, style_id: str) -> int | None:

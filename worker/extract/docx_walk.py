@@ -21,7 +21,10 @@ _TEXT = frozenset({f"{W}t", f"{_A}t", f"{_M}t"})
 _FIXED = {f"{W}tab": "\t", f"{W}ptab": "\t", f"{W}br": "\n", f"{W}cr": "\n", f"{W}noBreakHyphen": "-", f"{_A}br": "\n"}
 _BOX = f"{W}txbxContent"
 _SKIPPED = frozenset(
-    {f"{W}{name}" for name in ("pPr", "rPr", "tblPr", "tblGrid", "trPr", "tcPr", "sectPr", "sdtPr", "sdtEndPr", "del", "moveFrom")}
+    {
+        f"{W}{name}"
+        for name in ("pPr", "rPr", "tblPr", "tblGrid", "trPr", "tcPr", "sectPr", "sdtPr", "sdtEndPr", "del", "moveFrom")
+    }
     | {f"{W}{name}" for name in ("instrText", "delText", "delInstrText", "rt", "footnoteRef", "endnoteRef", "annotationRef")}
 )
 _REFERENCES = {f"{W}footnoteReference": "footnote", f"{W}endnoteReference": "endnote", f"{W}commentReference": "comment"}

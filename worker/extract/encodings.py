@@ -24,7 +24,14 @@ _BOMS = (
 _SAMPLE = 65_536
 _CONTROLS = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 # A page that says ISO-8859-1 means windows-1252 (WHATWG Encoding Standard, "Names and labels").
-_BROWSER_LABELS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949", "shift_jis": "cp932"}
+_BROWSER_LABELS = {
+    "iso8859-1": "cp1252",
+    "ascii": "cp1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+}
 
 
 @dataclass(frozen=True, slots=True)

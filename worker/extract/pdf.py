@@ -131,7 +131,10 @@ def _box(textpage: pypdfium2.PdfTextPage, text_index: int) -> pdfium.FS_RECTF | 
 
 def _second_reading(path: Path, wanted: set[int] | None, limits: Limits) -> dict[int, _Page]:
     read = pdf_fallback.read_pages(path, wanted, limits.max_pages)
-    return {number: _Page("\n".join(line.text for line in lines), lines, drawn, broken=broken) for number, (lines, drawn, broken) in read.items()}
+    return {
+        number: _Page("\n".join(line.text for line in lines), lines, drawn, broken=broken)
+        for number, (lines, drawn, broken) in read.items()
+    }
 
 
 def _second_opinion(path: Path, wanted: set[int], limits: Limits) -> dict[int, _Page]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 # What pdfium puts where a line ends in a hyphen (its CPDF_TextPage), and the soft hyphen.
@@ -49,7 +50,7 @@ def paragraphs(lines: list[Line]) -> list[str]:
 def _usual_pitch(lines: list[Line]) -> float:
     """The distance from line to line that most of the page has, in line heights; 1.2 is a typesetter's default."""
     pitches = []
-    for above, below in zip(lines, lines[1:], strict=False):
+    for above, below in pairwise(lines):
         drop = above.bottom - below.bottom
         if above.height > 0 and 0.5 * above.height < drop < 3 * above.height:
             pitches.append(drop / above.height)
@@ -76,13 +77,11 @@ def _continues(paragraph: list[Line], line: Line, usual: float) -> bool:
 def _join(paragraph: list[Line]) -> str:
     edge = max(line.right for line in paragraph)
     parts = [paragraph[0].text.strip()]
-    for last, line in zip(paragraph, paragraph[1:], strict=False):
+    for last, line in pairwise(paragraph):
         text = line.text.strip()
         before = parts[-1]
-        letter_before = len(before) > 1 and before[-2].isalpha()
-        if before[-1] in HYPHEN_MARKS:
-            parts[-1] = before[:-1]
-        elif before[-1] in _HYPHENS and letter_before and text[0].islower():
+        divided = before[-1] in _HYPHENS and len(before) > 1 and before[-2].isalpha() and text[0].islower()
+        if divided or before[-1] in HYPHEN_MARKS:
             parts[-1] = before[:-1]
         elif _same_row(last, line) or _wrapped(last, text, edge):
             parts.append(" ")

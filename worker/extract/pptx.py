@@ -54,9 +54,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
                 builder.add(_text(shape), "note", number)
     if builder.empty and any(next(slide.shapes.element.iter(f"{_P}pic"), None) is not None for slide in presentation.slides):
         raise NoText("needs_ocr", "the slides hold images and no text")
-    return builder.finish(
-        sniff.OOXML + "presentationml.presentation", "python-pptx", presentation.core_properties.title, count
-    )
+    return builder.finish(sniff.OOXML + "presentationml.presentation", "python-pptx", presentation.core_properties.title, count)
 
 
 def _shapes(tree: Any) -> Iterator[Any]:

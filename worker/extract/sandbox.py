@@ -1,7 +1,8 @@
 """Reading untrusted files in a disposable process: the worker's side.
 
 ``Sandbox`` owns one server process (worker.extract.sandbox_server), which forks a child per document. The worker's own process
-loads no parser. Usable from a Celery prefork child: multiprocessing is not (a daemonic process may have no children of that kind).
+loads no parser. Usable from a Celery prefork child: multiprocessing is not (a daemonic process may have no children of that
+kind).
 """
 
 from __future__ import annotations
@@ -120,11 +121,23 @@ class Sandbox:
 
 def _start(formats: Sequence[str]) -> _Server:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "worker.extract.sandbox_server", "--socket", str(theirs.fileno()), "--parent", str(os.getpid())]
+    command = [
+        sys.executable,
+        "-m",
+        "worker.extract.sandbox_server",
+        "--socket",
+        str(theirs.fileno()),
+        "--parent",
+        str(os.getpid()),
+    ]
     for module in formats:
         command += ["--formats", module]
     # Nothing of the worker's environment: it holds the secrets.
-    environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    environment = {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+    }
     process = None
     try:
         with theirs:
@@ -145,7 +158,9 @@ def _start(formats: Sequence[str]) -> _Server:
             process.kill()
             process.wait()
         if isinstance(error, OSError):
-            raise TransientError("sandbox_unavailable", f"the sandbox's process cannot be started ({type(error).__name__})") from error
+            raise TransientError(
+                "sandbox_unavailable", f"the sandbox's process cannot be started ({type(error).__name__})"
+            ) from error
         raise
     ours.setblocking(False)
     return _Server(process, ours, os.getpid())

@@ -1,7 +1,8 @@
 """The clean parent of the parsers: a process with every extractor imported, that forks one child per document.
 
 Started by worker.extract.sandbox with a bare environment and one socket; ends when that socket closes or the worker dies.
-Each request is one datagram, ``{"id", "name", "timeout", "memory", "max_text_chars"}`` as JSON with two file descriptors: the document
+Each request is one datagram, ``{"id", "name", "timeout", "memory", "max_text_chars"}`` as JSON with two file descriptors: the
+document
 to read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to judge.
 """
 
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--formats", action="append", default=[], metavar="MODULE", help="a module with more FORMATS, tried first")
+    parser.add_argument(
+        "--formats", action="append", default=[], metavar="MODULE", help="a module with more FORMATS, tried first"
+    )
     options = parser.parse_args(arguments)
     _confine(options.parent)
     added = tuple(format for name in options.formats for format in importlib.import_module(name).FORMATS)

@@ -1,6 +1,7 @@
 """What crosses the border between the sandbox and the worker: JSON, because the child that writes it is not trusted.
 
-Everything read here is checked: types, lengths, known codes. Anything else is ``crashed``, as a parser that was taken over would be.
+Everything read here is checked: types, lengths, known codes. Anything else is ``crashed``, as a parser that was taken over
+would be.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _MESSAGE = 300
 def encode_result(extraction: Extraction) -> bytes:
     """The bytes of a success. Heading paths are written once each and referred to by number."""
     paths: dict[tuple[str, ...], int] = {}
-    blocks = [[block.text, block.kind, block.page, paths.setdefault(block.heading_path, len(paths))] for block in extraction.blocks]
+    blocks = [
+        [block.text, block.kind, block.page, paths.setdefault(block.heading_path, len(paths))] for block in extraction.blocks
+    ]
     answer = {
         "paths": list(paths),
         "blocks": blocks,

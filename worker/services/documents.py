@@ -121,9 +121,11 @@ def _status(row: RowMapping, closed: list[Gate]) -> DocumentStatus:
 def status_of(document_id: UUID, settings: Settings) -> DocumentStatus | None:
     """One document by its id, for a task: tasks work for every caller, so this alone has no scope."""
     with snapshot(settings.database_url) as connection:
-        row = connection.execute(
-            select(*_COLUMNS).outerjoin(Generation, _SERVED).where(Document.id == document_id)
-        ).mappings().one_or_none()
+        row = (
+            connection.execute(select(*_COLUMNS).outerjoin(Generation, _SERVED).where(Document.id == document_id))
+            .mappings()
+            .one_or_none()
+        )
         return None if row is None else _status(row, [])
 
 
@@ -155,9 +157,13 @@ def counts(scope: Scope, settings: Settings) -> dict[Status, int]:
 def show(scope: Scope, key: str, settings: Settings) -> DocumentDetail | None:
     """The document with this key and all that is served of it, as of one moment; None where there is none."""
     with snapshot(settings.database_url) as connection:
-        row = connection.execute(
-            select(*_COLUMNS).outerjoin(Generation, _SERVED).where(visible(scope), Document.key == key).limit(1)
-        ).mappings().one_or_none()
+        row = (
+            connection.execute(
+                select(*_COLUMNS).outerjoin(Generation, _SERVED).where(visible(scope), Document.key == key).limit(1)
+            )
+            .mappings()
+            .one_or_none()
+        )
         if row is None:
             return None
         served = connection.execute(

@@ -80,9 +80,7 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
 
 def _load(lease: Lease, settings: Settings) -> tuple[Profile, list[StoredChunk], dict[bytes, Vectors]]:
     with transaction(settings.database_url) as connection:
-        profile = profiles.find(
-            connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions
-        )
+        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
         if profile is None:
             raise ProviderUnusable(
                 "profile_missing", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`"

@@ -23,7 +23,7 @@ from worker.store.session import transaction
 log = telemetry.get_logger(__name__)
 
 
-class StageFailed(Exception):  # noqa: N818 - says what became of a failure; the failure itself is its cause
+class StageFailed(Exception):
     """A stage ended with ``error``, and the row says what follows: ``retry_in`` seconds, or nothing (a terminal status)."""
 
     def __init__(self, error: BaseException, status: Status, code: str, retry_in: float | None) -> None:
@@ -148,4 +148,3 @@ def object_columns(facts: Any) -> dict[str, Any]:
         "content_type": facts.content_type,
         "last_modified": facts.last_modified,
     }
-

@@ -28,9 +28,7 @@ class Replayed:
     generation: int
 
 
-def replay(
-    scope: Scope, settings: Settings, *, key: str | None = None, status: Status | None = None
-) -> Iterator[Replayed]:
+def replay(scope: Scope, settings: Settings, *, key: str | None = None, status: Status | None = None) -> Iterator[Replayed]:
     """Raise the wanted generation of the documents in the scope, in short transactions.
 
     A document that is DELETED stays so. One that is being worked on finishes first and is then done once more; asking

@@ -55,9 +55,7 @@ def statement(profile: Profile, scope: Scope, vector: Vectors, limit: int) -> Se
     goes on until the limit is full (``hnsw.iterative_scan`` in ``worker.store.session``). The limit is written into the
     statement: of a parameter the planner of a prepared one knows nothing, expects a tenth of the table, and sorts it all.
     """
-    embeddings = Table(
-        profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", Vector(profile.dimensions))
-    )
+    embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", Vector(profile.dimensions)))
     distance = embeddings.c.embedding.cosine_distance(vector)
     chunk = DocumentChunk
     section = func.jsonb_array_elements(Generation.sections).column_valued("section")
@@ -105,9 +103,7 @@ def search(query: str, scope: Scope, limit: int, settings: Settings) -> list[Hit
     if not query.strip():
         raise SearchError("empty_query", "the query is empty")
     with snapshot(settings.database_url) as connection:
-        profile = profiles.find(
-            connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions
-        )
+        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
     if profile is None:
         raise SearchError("no_profile", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`")
     vector = embed([query], settings)[0]

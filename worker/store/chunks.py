@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 
 from worker.domain.chunking import Chunk
 from worker.domain.vectors import Vectors
-from worker.store.models import Document, DocumentChunk, Generation
+from worker.store.models import Document, Generation
 from worker.store.profiles import Profile
 
 _CHUNK_COLUMNS = (

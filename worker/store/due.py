@@ -20,9 +20,7 @@ from worker.domain.retrying import MAX_LEASE_LOSSES
 _TICK_LOCK = 0x1E81_0003
 
 _WAITING: dict[Stage, Status] = {stage: status for status, stage in WAITING_FOR.items()}
-_FALL_BACK = " ".join(
-    f"WHEN '{working}' THEN '{check_transition(working, waiting)}'" for working, waiting in HAND_BACK.items()
-)
+_FALL_BACK = " ".join(f"WHEN '{working}' THEN '{check_transition(working, waiting)}'" for working, waiting in HAND_BACK.items())
 for _working in HAND_BACK:
     check_transition(_working, Status.FAILED)
 
@@ -44,7 +42,7 @@ WHERE id IN (
     SELECT id FROM documents WHERE due_at < now() AND lease_token IS NOT NULL
     ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-"""  # noqa: S608 - only constants of this project are formatted in
+"""
 
 _TAKE_DUE = """
 UPDATE documents SET

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pgvector.sqlalchemy import Vector
 from sqlalchemy import (
@@ -53,7 +53,7 @@ _NAMING = {
 class Base(DeclarativeBase):
     """Base of the models. Text sorts and compares by bytes ("C"), as S3 sorts keys."""
 
-    type_annotation_map = {
+    type_annotation_map: ClassVar = {
         datetime: DateTime(timezone=True),
         str: Text(),
         int: BigInteger(),
@@ -182,9 +182,7 @@ class CachedEmbedding(Base):
 
     __tablename__ = "embedding_cache"
 
-    profile_id: Mapped[int] = mapped_column(
-        Integer, ForeignKey("embedding_profiles.id", ondelete="CASCADE"), primary_key=True
-    )
+    profile_id: Mapped[int] = mapped_column(Integer, ForeignKey("embedding_profiles.id", ondelete="CASCADE"), primary_key=True)
     text_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     embedding: Mapped[Any] = mapped_column(Vector())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -66,8 +66,6 @@ def ensure(connection: Connection, provider: str, model: str, dimensions: int) -
     # Plain storage keeps the vector in the row: a search reads no TOAST table (pgvector README, "Performance").
     connection.execute(text(f"ALTER TABLE {profile.table} ALTER COLUMN embedding SET STORAGE PLAIN"))
     connection.execute(
-        text(
-            f"CREATE INDEX IF NOT EXISTS {profile.table}_hnsw ON {profile.table} USING hnsw (embedding vector_cosine_ops)"
-        )
+        text(f"CREATE INDEX IF NOT EXISTS {profile.table}_hnsw ON {profile.table} USING hnsw (embedding vector_cosine_ops)")
     )
     return profile

@@ -67,7 +67,10 @@ def transaction(database_url: str) -> Iterator[Connection]:
 @contextmanager
 def snapshot(database_url: str) -> Iterator[Connection]:
     """A read-only transaction that sees one moment, for reads of several statements."""
-    with engine(database_url).connect().execution_options(
-        isolation_level="REPEATABLE READ", postgresql_readonly=True
-    ) as connection, connection.begin():
+    with (
+        engine(database_url)
+        .connect()
+        .execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection,
+        connection.begin(),
+    ):
         yield connection

@@ -59,9 +59,9 @@ def parse_document_id(value: str) -> UUID:
 def wake(wake_up: WakeUp) -> None:
     """Send a wake-up; in eager mode, run its task here and now. If Redis is away the dispatcher sends it later."""
     if current_app.conf.task_always_eager:
-        current_app.tasks[wake_up.task_name].apply(
-            (wake_up.document_id, wake_up.generation), task_id=wake_up.task_id
-        ).get(disable_sync_subtasks=False)
+        current_app.tasks[wake_up.task_name].apply((wake_up.document_id, wake_up.generation), task_id=wake_up.task_id).get(
+            disable_sync_subtasks=False
+        )
     else:
         producer.send([wake_up], get_settings())
 
