@@ -479,10 +479,13 @@ PUT_BACK_WHILE_THE_OTHER_IS_READ = [
 def test_late_repeated_and_reordered_events_end_with_what_is_in_the_bucket(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
 
-        @hypothesis.settings(max_examples=300, deadline=None)
-        @hypothesis.given(
-            sequencers=st.sampled_from(["none", "constant", "true"]), story=st.lists(steps, min_size=5, max_size=30)
-        )
+        @hypothesis.settings(max_examples=100, deadline=None)
+        @hypothesis.given(sequencers=st.sampled_from(["none", "constant", "true"]), story=st.lists(steps, max_size=30))
+        @hypothesis.example(sequencers="none", story=ANNOUNCED_BUT_NOT_READ)
+        @hypothesis.example(sequencers="constant", story=ANNOUNCED_BUT_NOT_READ)
+        @hypothesis.example(sequencers="none", story=REMOVED_AND_PUT_AGAIN_IN_ONE_BATCH)
+        @hypothesis.example(sequencers="constant", story=REMOVED_AND_PUT_AGAIN_IN_ONE_BATCH)
+        @hypothesis.example(sequencers="none", story=PUT_BACK_WHILE_THE_OTHER_IS_READ)
         def check(sequencers: str, story: list[tuple[Any, ...]]) -> None:
             connection.execute("DELETE FROM documents")
             life = Life(connection, sequencers)

@@ -24,7 +24,9 @@ def texts(extraction: Extraction) -> list[str]:
     return [block.text for block in extraction.blocks]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1251", "koi8-r", "cp866"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1251", "koi8-r", "cp866"]
+)
 def test_a_text_arrives_whatever_its_encoding(tmp_path: Path, encoding: str) -> None:
     assert texts(read(tmp_path, "a.txt", RUSSIAN.encode(encoding))) == [RUSSIAN]
 
@@ -44,9 +46,9 @@ def test_paragraphs_are_blocks_and_lines_stay(tmp_path: Path) -> None:
 
 
 def test_what_postgresql_refuses_goes_at_the_border(tmp_path: Path) -> None:
-    assert texts(read(tmp_path, "a.txt", "a long enough line of te\0xt with\x1b\x07 a few con\xadtrols in it, and so on " + "x" * 200))[0].startswith(
-        "a long enough line of text with a few controls"
-    )
+    assert texts(
+        read(tmp_path, "a.txt", "a long enough line of te\0xt with\x1b\x07 a few con\xadtrols in it, and so on " + "x" * 200)
+    )[0].startswith("a long enough line of text with a few controls")
 
 
 @pytest.mark.parametrize("blank", ["", " \n\t\r\n", "\ufeff", "\u200b\n"[1:]])
@@ -127,10 +129,16 @@ def test_html_text_behind_a_skipped_element_is_kept(tmp_path: Path) -> None:
 def test_a_table_that_lays_out_a_page_gives_paragraphs(tmp_path: Path) -> None:
     page = "<table><tr><td><p>One.</p><p>Two.</p></td><td><table><tr><td>a</td><td>b</td></tr></table></td></tr></table>"
     extraction = read(tmp_path, "a.html", page)
-    assert [(block.text, block.kind) for block in extraction.blocks] == [("One.", "paragraph"), ("Two.", "paragraph"), ("a | b", "table")]
+    assert [(block.text, block.kind) for block in extraction.blocks] == [
+        ("One.", "paragraph"),
+        ("Two.", "paragraph"),
+        ("a | b", "table"),
+    ]
 
 
-@pytest.mark.parametrize("declaration", ['<meta charset="windows-1251">', '<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">'])
+@pytest.mark.parametrize(
+    "declaration", ['<meta charset="windows-1251">', '<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">']
+)
 def test_html_is_read_in_the_encoding_that_it_declares(tmp_path: Path, declaration: str) -> None:
     assert texts(read(tmp_path, "a.html", f"<html>{declaration}<p>Гора</p>".encode("cp1251"))) == ["Гора"]
 

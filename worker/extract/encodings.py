@@ -55,12 +55,19 @@ def wide_encoding(data: bytes) -> str | None:
         return "utf-32-le"
     if min(zeros[0], zeros[1]) > 0.9 and zeros[3] < 0.1:
         return "utf-32-be"
-    low, high = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
-    if high > 0.4 and low < 0.05:
+    # In any script, spaces and line ends have their zero byte on one side and hardly a letter has one on the other.
+    first, second = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    if second > 20 * first and _reads_as(sample, "utf-16-le"):
         return "utf-16-le"
-    if low > 0.4 and high < 0.05:
+    if first > 20 * second and _reads_as(sample, "utf-16-be"):
         return "utf-16-be"
     return None
+
+
+def _reads_as(sample: bytes, encoding: str) -> bool:
+    """Whether nearly all of it is printable in that encoding, as no other binary data is."""
+    text = sample.decode(encoding, "replace")
+    return sum(character.isprintable() or character in "\t\r\n" for character in text) > 0.98 * len(text)
 
 
 def looks_binary(data: bytes) -> bool:

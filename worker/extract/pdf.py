@@ -24,6 +24,8 @@ from worker.extract.pdf_layout import BAD_FROM, HYPHEN_MARKS, Line, badness, par
 
 _LINE = re.compile(f"[^\r\n{HYPHEN_MARKS}]*(?:[{HYPHEN_MARKS}]|\r?\n|\r|$)")
 _LOOKED_AT_OBJECTS = 2000
+# pdfminer takes a quarter of a second a page: a book of bad pages must not end in a timeout.
+_MOST_SECOND_OPINIONS = 50
 _MEDIA_TYPE = "application/pdf"
 
 
@@ -42,6 +44,9 @@ class _Page:
     def doubtful(self) -> bool:
         return self.has_text and (not self.text.strip() or badness(self.text) > BAD_FROM)
 
+    def better_than(self, other: _Page) -> bool:
+        return bool(self.text.strip()) and (not other.text.strip() or badness(self.text) < badness(other.text))
+
 
 def extract(path: Path, limits: Limits) -> Extraction:
     """Read a PDF file; a block is a paragraph, its page counts from 1. An empty user password is tried.
@@ -55,7 +60,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
         document = pypdfium2.PdfDocument(path.read_bytes())
     except pypdfium2.PdfiumError as error:
         try:
-            pages = _second_reading(path, None, limits)
+            pages = _second_reading(path, limits)
         except Rejected:
             if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
                 raise Rejected("encrypted", "the PDF needs a password") from None
@@ -68,17 +73,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
         pages = {number: _read(document, number) for number in range(len(document))}
     finally:
         document.close()
-    doubtful = {number for number, page in pages.items() if page.doubtful}
-    engines = "pdfium"
-    if doubtful:
-        better = {
-            number: page
-            for number, page in _second_opinion(path, doubtful, limits).items()
-            if page.text.strip() and (not pages[number].text.strip() or badness(page.text) < badness(pages[number].text))
-        }
-        pages.update(better)
-        if better:
-            engines = "pdfminer" if len(better) == len(pages) else "pdfium+pdfminer"
+    pages, engines = _second_opinion(path, pages, limits)
     return _finish(pages, engines, title, limits)
 
 
@@ -129,20 +124,43 @@ def _box(textpage: pypdfium2.PdfTextPage, text_index: int) -> pdfium.FS_RECTF | 
     return box
 
 
-def _second_reading(path: Path, wanted: set[int] | None, limits: Limits) -> dict[int, _Page]:
-    read = pdf_fallback.read_pages(path, wanted, limits.max_pages)
-    return {
-        number: _Page("\n".join(line.text for line in lines), lines, drawn, broken=broken)
-        for number, (lines, drawn, broken) in read.items()
-    }
+def _second_reading(path: Path, limits: Limits) -> dict[int, _Page]:
+    """All pages by pdfminer, of a file that pdfium refuses."""
+    read, _ = pdf_fallback.read_pages(path, None, limits.max_pages)
+    return {number: _as_page(page) for number, page in read.items()}
 
 
-def _second_opinion(path: Path, wanted: set[int], limits: Limits) -> dict[int, _Page]:
-    """What pdfminer says about some pages of a file that pdfium opened; nothing where it can't read the file."""
+def _second_opinion(path: Path, pages: dict[int, _Page], limits: Limits) -> tuple[dict[int, _Page], str]:
+    """The pages with what pdfminer reads better in the place of what pdfium read, and the engines used.
+
+    A page that pdfium can't load may shift the numbers of pdfminer, which skips such pages; so that engine then gives all pages or
+    none. Where the two disagree on how many pages there are, pdfium's word stands.
+    """
+    broken = sum(page.broken for page in pages.values())
+    doubtful = sorted(number for number, page in pages.items() if page.doubtful and not page.broken)
     try:
-        return _second_reading(path, wanted, limits)
+        if broken and 2 * broken >= len(pages):
+            whole = _second_reading(path, limits)
+            return (whole, "pdfminer") if _with_text(whole) > _with_text(pages) else (pages, "pdfium")
+        if broken or not doubtful:
+            return pages, "pdfium"
+        read, count = pdf_fallback.read_pages(path, set(doubtful[:_MOST_SECOND_OPINIONS]), limits.max_pages)
     except Rejected:
-        return {}
+        return pages, "pdfium"
+    seconds = {number: _as_page(page) for number, page in read.items()}
+    better = {number: second for number, second in seconds.items() if second.better_than(pages[number])}
+    if not better or count != len(pages):
+        return pages, "pdfium"
+    return {**pages, **better}, "pdfminer" if len(better) == len(pages) else "pdfium+pdfminer"
+
+
+def _with_text(pages: dict[int, _Page]) -> int:
+    return sum(bool(page.text.strip()) for page in pages.values())
+
+
+def _as_page(page: pdf_fallback.ReadPage) -> _Page:
+    lines, drawn, broken = page
+    return _Page("\n".join(line.text for line in lines), lines, drawn, broken=broken)
 
 
 def _finish(pages: dict[int, _Page], engines: str, title: str | None, limits: Limits) -> Extraction:

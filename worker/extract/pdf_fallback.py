@@ -26,23 +26,23 @@ logging.getLogger("pdfminer").setLevel(logging.CRITICAL)
 ReadPage = tuple[list[Line], bool, bool]
 
 
-def read_pages(path: Path, wanted: set[int] | None, max_pages: int) -> dict[int, ReadPage]:
-    """Read pages by number from 0, or all of them.
+def read_pages(path: Path, wanted: set[int] | None, max_pages: int) -> tuple[dict[int, ReadPage], int]:
+    """Read pages by number from 0, or all of them; return them and how many pages there are.
 
     Raises:
         Rejected: ``encrypted``, ``damaged``, ``too_many_pages``.
     """
     found: dict[int, ReadPage] = {}
+    count = 0
     with path.open("rb") as file:
         try:
             document = PDFDocument(PDFParser(file))
             for number, page in enumerate(PDFPage.create_pages(document)):
+                count = number + 1
                 if number >= max_pages:
                     raise Rejected("too_many_pages", f"the file has more than {max_pages} pages")
                 if wanted is None or number in wanted:
                     found[number] = _read(page)
-                if wanted is not None and number >= max(wanted):
-                    break
         except (PDFPasswordIncorrect, PDFEncryptionError):
             raise Rejected("encrypted", "the PDF needs a password") from None
         except (MemoryError, Rejected):
@@ -51,9 +51,9 @@ def read_pages(path: Path, wanted: set[int] | None, max_pages: int) -> dict[int,
         except Exception as error:
             if not found:
                 raise Rejected("damaged", f"the PDF cannot be read ({type(error).__name__})") from error
-    if not found:
+    if not count:
         raise Rejected("damaged", "the PDF has no pages")
-    return found
+    return found, count
 
 
 def _read(page: PDFPage) -> ReadPage:

@@ -72,7 +72,29 @@ _BINARY_MAGIC = (
 # Two letters prove nothing: these count only in front of binary data.
 _WEAK_MAGIC = frozenset({b"BM", b"MZ", b"ID3", b"RIFF", b"PAR1", b"BZh", b"wOFF", b"wOF2", b"OggS", b"fLaC"})
 _BINARY_SUFFIXES = frozenset(
-    [".pdf", ".docx", ".docm", ".dotx", ".pptx", ".pptm", ".ppsx", ".xlsx", ".xlsm", ".doc", ".ppt", ".xls", ".odt", ".ods", ".odp", ".epub", ".zip", ".png", ".jpg", ".jpeg", ".gif"]
+    [
+        ".pdf",
+        ".docx",
+        ".docm",
+        ".dotx",
+        ".pptx",
+        ".pptm",
+        ".ppsx",
+        ".xlsx",
+        ".xlsm",
+        ".doc",
+        ".ppt",
+        ".xls",
+        ".odt",
+        ".ods",
+        ".odp",
+        ".epub",
+        ".zip",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+    ]
 )
 _HTML_START = re.compile(
     r"(?:\s|<!--.*?-->|<\?xml[^>]*\?>)*<(?:!doctype\s+(?:html|\")|(?:html|head|body|title|meta|link|script|style|base|frameset|table|div|p|h[1-6]|"

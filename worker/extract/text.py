@@ -12,7 +12,7 @@ from worker.domain.text import Extraction
 from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.encodings import decode
 
-_PARAGRAPH_END = re.compile(r"(?:\r\n|\n|\r)[ \t\xa0]*(?:\r\n|\n|\r)|\f")
+_PARAGRAPH_END = re.compile(r"\n[ \t\xa0]*\n|\f")
 
 
 def extract(path: Path, limits: Limits) -> Extraction:
@@ -26,6 +26,6 @@ def extract(path: Path, limits: Limits) -> Extraction:
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
-    for paragraph in _PARAGRAPH_END.split(decoded.text):
+    for paragraph in _PARAGRAPH_END.split(decoded.text.replace("\r\n", "\n").replace("\r", "\n")):
         builder.add(paragraph)
     return builder.finish("text/plain", "text")

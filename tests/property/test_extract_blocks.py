@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from worker.domain.errors import PermanentError
+from worker.extract.blocks import Limits, clean
+from worker.extract.registry import extract
+from worker.extract.sandbox_wire import decode_answer, encode_result
+
+ANY_TEXT = st.text(st.characters())
+
+
+@given(ANY_TEXT)
+@example("a\r\n\x00b\ud800")
+@example("a \n \n \n b")
+@example("\n\x85 \x0b\n")
+def test_cleaned_text_can_be_stored_and_cleaning_again_changes_nothing(text: str) -> None:
+    cleaned = clean(text)
+    cleaned.encode("utf-8")
+    assert "\0" not in cleaned
+    assert "\r" not in cleaned
+    assert clean(cleaned) == cleaned
+
+
+@given(
+    st.binary(max_size=500) | ANY_TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.sampled_from(["txt", "md", "html", "pdf", "docx"]),
+)
+@example(b"PK\x03\x04", "docx")
+@example(b"%PDF-1.4", "pdf")
+def test_any_bytes_end_in_blocks_or_in_a_typed_error_and_cross_the_border_unchanged(data: bytes, suffix: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        path.write_bytes(data)
+        try:
+            extraction = extract(path, f"file.{suffix}", Limits())
+        except PermanentError as error:
+            assert error.code
+            return
+    assert all(block.text == clean(block.text) and block.text for block in extraction.blocks)
+    assert decode_answer(encode_result(extraction), 10_000) == extraction
+
+
+@given(st.binary(max_size=200))
+@example(b"null")
+@example(b"{}")
+@example(b'{"error": [], "code": 1}')
+@example(b'{"error": "Rejected", "code": "x y", "message": ""}')
+@example(b"[" * 100_000)
+def test_whatever_a_child_writes_is_a_typed_error(data: bytes) -> None:
+    try:
+        decode_answer(data, 100)
+    except PermanentError as error:
+        assert error.code
+    else:
+        raise AssertionError("random bytes were taken for an extraction")
