@@ -39,7 +39,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     from infra.local import stack
 
     folder = tmp_path_factory.mktemp("services")
-    running = stack.up(folder, parts=("postgres", "valkey", "aws"), migrate_database=False)
+    running = stack.up(folder, parts=("postgres", "valkey", "aws"), migrate_database=False, detach=False)
     # boto3, Celery and the code under test read the process' environment, as in a container.
     saved = dict(os.environ)
     os.environ.update(running.environment)
@@ -50,6 +50,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         os.environ.clear()
         os.environ.update(saved)
         stack.down(folder)
+        if running.supervisor is not None:
+            running.supervisor.wait()
 
 
 def _close_connections() -> None:

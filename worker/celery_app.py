@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from worker import telemetry
+from worker import process, telemetry
 from worker.contract import CELERY_APP_NAME
 from worker.dispatcher import DispatcherStep
 from worker.settings import get_settings
@@ -26,6 +26,12 @@ app.autodiscover_tasks(["worker"], related_name="tasks")
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     telemetry.configure(get_settings().log_level, "celery", "kombu")
+
+
+@signals.worker_init.connect
+def _hide_secrets(**_: Any) -> None:
+    # Before the pool is forked: its processes inherit it.
+    process.hide_memory()
 
 
 @signals.task_prerun.connect

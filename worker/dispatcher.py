@@ -6,7 +6,6 @@ at that moment. It imports neither parsers nor the provider's client.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,14 +17,13 @@ import psycopg
 import redis
 from celery import bootsteps
 
-from worker import telemetry
+from worker import process, telemetry
 from worker.services.dispatch import tick
 from worker.settings import Settings, get_settings
 
 log = telemetry.get_logger(__name__)
 
 _CHECK_EVERY = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class DispatcherStep(bootsteps.StartStopStep):
@@ -51,14 +49,6 @@ class DispatcherStep(bootsteps.StartStopStep):
     def _ensure(self) -> None:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen([sys.executable, "-m", "worker.dispatcher", str(os.getpid())])
-
-
-def _die_with(parent: int) -> None:
-    """End when the worker's main process does, also by kill -9 (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(0)
 
 
 def run(settings: Settings, parent: int) -> None:
@@ -87,5 +77,6 @@ def run(settings: Settings, parent: int) -> None:
 
 if __name__ == "__main__":
     telemetry.configure(get_settings().log_level)
-    _die_with(int(sys.argv[1]))
+    process.end_with_parent(int(sys.argv[1]), signal.SIGTERM)
+    process.hide_memory()
     run(get_settings().require("database_url", "redis_url"), int(sys.argv[1]))

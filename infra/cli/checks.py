@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from worker import producer
 from worker.contract import QUEUES
 from worker.domain.errors import IngestError
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 from worker.store.session import engine
 
 
@@ -33,7 +33,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     for name, check in _CHECKS:
         try:
             yield check(settings)
-        except (IngestError, SQLAlchemyError, redis.RedisError, BotoCoreError, ClientError, OSError) as error:
+        except (IngestError, SettingsError, SQLAlchemyError, redis.RedisError, BotoCoreError, ClientError, OSError) as error:
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
             yield Check(name, False, first_line, _UNREACHABLE[name])
 

@@ -28,6 +28,18 @@ _PASSED_ON = (
 _PROVIDER = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 
 
+# What the key of our own model server begins with, so that no stack takes it for a provider's.
+_OWN_KEY = "lex-local-"
+
+
+def of_user(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what ``eval "$(lex-ingest env)"`` has put into it of some stack's own model server."""
+    if not environment.get("OPENAI_API_KEY", "").startswith(_OWN_KEY):
+        return dict(environment)
+    own = {*_PROVIDER, "LEX_INGEST_EMBEDDING_PROVIDER", "LEX_INGEST_EMBEDDING_MODEL", "LEX_INGEST_EMBEDDING_DIMENSIONS"}
+    return {name: value for name, value in environment.items() if name not in own}
+
+
 def wanted(parts: tuple[str, ...], user: Mapping[str, str]) -> tuple[str, ...]:
     """The parts without the model server where the user has a provider's key."""
     return tuple(part for part in PARTS if part in parts and not (part == "embeddings" and user.get("OPENAI_API_KEY")))
@@ -52,7 +64,7 @@ def client_environment(memory: Memory, parts: tuple[str, ...], user: Mapping[str
     if "embeddings" in parts:
         environment |= {
             "OPENAI_BASE_URL": f"http://127.0.0.1:{memory.ports['embeddings']}/v1",
-            "OPENAI_API_KEY": memory.secret("embeddings"), "LEX_INGEST_EMBEDDING_PROVIDER": "local",
+            "OPENAI_API_KEY": _OWN_KEY + memory.secret("embeddings"), "LEX_INGEST_EMBEDDING_PROVIDER": "local",
             # The names of infra.local.minilm, which is not imported here: it would bring numpy and onnxruntime.
             "LEX_INGEST_EMBEDDING_MODEL": "all-minilm-l6-v2-int8", "LEX_INGEST_EMBEDDING_DIMENSIONS": "384",
         }  # fmt: skip
@@ -106,7 +118,7 @@ def processes(folder: Folder, memory: Memory, parts: tuple[str, ...], user: Mapp
         "aws": lambda: Process("aws", _module(f"infra.local.aws --port {memory.ports['aws']} --store aws.sqlite"), base),
         "embeddings": lambda: Process(
             "embeddings", _module(f"infra.local.embeddings --port {memory.ports['embeddings']}"),
-            base | {"LEX_LOCAL_KEY": memory.secret("embeddings")},
+            base | {"LEX_LOCAL_KEY": _OWN_KEY + memory.secret("embeddings")},
         ),
         # With the supervisor gone so is Valkey, and Celery's own shutdown then waits for it to come back (measured, also with
         # SIGQUIT). The rows' leases make a killed worker harmless.
@@ -155,7 +167,9 @@ def _aws_answers(_: Folder, memory: Memory) -> bool:
 
 
 def _embeddings_answer(_: Folder, memory: Memory) -> bool:
-    return _get(memory.environment["OPENAI_BASE_URL"] + "/models", {"Authorization": f"Bearer {memory.secret('embeddings')}"})
+    return _get(
+        memory.environment["OPENAI_BASE_URL"] + "/models", {"Authorization": f"Bearer {_OWN_KEY}{memory.secret('embeddings')}"}
+    )
 
 
 def _worker_answers(_: Folder, memory: Memory) -> bool:

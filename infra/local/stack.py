@@ -103,7 +103,8 @@ def up(
     """
     folder = Folder(data_dir.absolute())
     folder.create()
-    names = catalogue.wanted(parts, os.environ)
+    user = catalogue.of_user(os.environ)
+    names = catalogue.wanted(parts, user)
     with folder.lock():
         running = find(folder.path)
         if running:
@@ -122,7 +123,7 @@ def up(
                 memory.secret("postgres")
                 folder.save(memory)  # before the cluster knows the password
                 postgres.prepare(folder, memory)
-            processes = catalogue.processes(folder, memory, names, os.environ)
+            processes = catalogue.processes(folder, memory, names, user)
             supervisor = supervision.start(folder, memory, processes, detach)
             memory.parts = list(names)
             folder.save(memory)

@@ -5,73 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from infra.local import child
 from infra.local.parts import PARTS
-
-ROOT = Path(__file__).parents[2]
-LEX = [sys.executable, "-P", "-m", "infra.cli.main"]
-
-
-def environment() -> dict[str, str]:
-    """Of a user who has set nothing but how soon lost work is looked at again."""
-    ours = ("LEX_INGEST_", "AWS_", "OPENAI_", "DATABASE_URL", "REDIS_URL", "BUCKET", "QUEUE_URL")
-    soon = {"LEX_INGEST_TICK": "1", "LEX_INGEST_REQUEUE_AFTER": "5", "LEX_INGEST_LEASE": "10"}
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | soon | {"PYTHONPATH": str(ROOT)}
-
-
-def lex(folder: Path, *arguments: str, expect: int = 0) -> str:
-    """Run the command in the data folder's parent; its standard output."""
-    command = [*LEX, arguments[0], "--data-dir", str(folder), *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent, env=environment(), timeout=100, check=False)
-    assert done.returncode == expect, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout if expect == 0 else done.stderr
-
-
-def until(condition: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
-
-
-def alive(folder: Path) -> list[str]:
-    return [name for name in ("supervisord", *PARTS) if child.recorded(folder / "run", name)]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("stack") / "my data"
-    lex(path, "up", "--detach")
-    yield path
-    lex(path, "down")
-
-
-def statuses(folder: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in lex(folder, "status", "--json").splitlines()]
-    return {row["key"]: row["status"] for row in rows}
-
-
-def best(folder: Path, question: str) -> str:
-    return str(json.loads(lex(folder, "search", question, "-k", "1", "--json").splitlines()[0])["key"])
-
-
-def upload(folder: Path, **objects: str) -> None:
-    """As any other client does it: a shell, the exports of ``env``, plain boto3."""
-    code = "import boto3, json, sys; [boto3.client('s3').put_object(Bucket='documents', Key=k, Body=v) for k, v in json.loads(sys.argv[1]).items()]"  # fmt: skip  # noqa: E501 - one line of shell
-    exports = shlex.join([*LEX, "env", "--data-dir", str(folder)])
-    script = f'eval "$({exports})" && {shlex.join([sys.executable, "-c", code, json.dumps(objects)])}'
-    subprocess.run(["/bin/sh", "-ec", script], env=environment(), cwd=folder.parent, check=True, timeout=60)
+from tests.support.stack import LEX, alive, best, environment, lex, statuses, until, upload
 
 
 def test_every_part_runs_with_a_pid_file_and_a_log(folder: Path) -> None:

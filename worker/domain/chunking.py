@@ -156,8 +156,8 @@ def _best_cut(start: int, end: int, boundaries: _Boundaries, text: str, longest:
     """The best boundary that leaves two pieces that fit, else the best in the middle half, else a letter's start."""
     quarter = max(1, (end - start) // 4)
     for low, high in ((end - longest, start + longest), (start + quarter, end - quarter)):
-        low, high = max(low, start + quarter), min(high, end - quarter)
-        first, last = bisect_left(boundaries.positions, low), bisect_right(boundaries.positions, high)
+        first = bisect_left(boundaries.positions, max(low, start + quarter))
+        last = bisect_right(boundaries.positions, min(high, end - quarter))
         if first < last:
             return boundaries.positions[max(range(first, last), key=boundaries.ranks.__getitem__)]
     # A stretch without sentences, lines or even words: its first part is cut off at full length.

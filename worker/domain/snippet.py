@@ -1,4 +1,4 @@
-"""The passage of a chunk to show for a query: the run of sentences that shares the rarest of its words."""
+"""The passage of a chunk to show for a query: from the sentence on that shares its longest and rarest words."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def best_passage(chunk: str, query: str, length: int = 240) -> Snippet:
     best_start, best_score = 0, 0.0
     for sentence in _SENTENCE.finditer(chunk):
         words = {word.casefold() for word in _WORD.findall(sentence[0])}
-        # A word that stands everywhere in the chunk ("the") tells little about where to look.
-        score = sum(1.0 / frequency[word] for word in words & wanted)
+        # A word that stands everywhere in the chunk tells little about where to look, and so does a short one ("to", "by").
+        score = sum(max(0, len(word) - 3) / frequency[word] for word in words & wanted)
         if score > best_score:
             best_start, best_score = sentence.start(), score
     while best_start < len(chunk) and chunk[best_start].isspace():

@@ -68,7 +68,8 @@ def assemble(blocks: tuple[Block, ...]) -> DocumentText:
     for block in blocks:
         if parts:
             position += len(BLOCK_SEPARATOR)
-        heading = block.heading_path[-1] if block.heading_path else None
+        # A heading begins the section that it names.
+        heading = block.text if block.kind == "heading" else block.heading_path[-1] if block.heading_path else None
         end = position + len(block.text)
         last = sections[-1] if sections else None
         if last is not None and (last.page, last.heading) == (block.page, heading):

@@ -23,12 +23,12 @@ def main(names: list[str]) -> int:
             extraction = extract(Path(name), name, Limits())
         except PermanentError as error:
             refused = True
-            print(json.dumps({"file": name, "error": type(error).__name__, "code": error.code, "message": error.message}))
+            print(json.dumps({"file": name, "error": type(error).__name__, "code": error.code, "message": error.message}))  # noqa: T201 (printing is what the command does)
             continue
         for block in extraction.blocks:
-            print(json.dumps({"file": name, **dataclasses.asdict(block)}, ensure_ascii=False))
+            print(json.dumps({"file": name, **dataclasses.asdict(block)}, ensure_ascii=False))  # noqa: T201 (printing is what the command does)
         summary = dataclasses.asdict(dataclasses.replace(extraction, blocks=()))
-        print(json.dumps({"file": name, **summary, "blocks": len(extraction.blocks)}, ensure_ascii=False))
+        print(json.dumps({"file": name, **summary, "blocks": len(extraction.blocks)}, ensure_ascii=False))  # noqa: T201 (printing is what the command does)
     return 1 if refused else 0
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from lxml import etree
 
@@ -138,15 +137,8 @@ class _Page:
 
 
 def _image_text(image: Any) -> str:
-    """The alternative text; without the attribute the file's name, as text browsers show it; an empty one means decoration."""
-    alternative = image.get("alt")
-    source = image.get("src") or ""
-    if alternative is not None or source.startswith("data:"):
-        return alternative or ""
-    try:
-        return PurePosixPath(unquote(urlsplit(source).path)).stem
-    except ValueError:
-        return ""
+    """The alternative text: what the author says in the picture's place."""
+    return image.get("alt") or ""
 
 
 def _holds_data(table: Any) -> bool:

@@ -65,14 +65,15 @@ def _copy(archive: zipfile.ZipFile, repaired: zipfile.ZipFile, main_types: tuple
             continue
         data = _read(archive, entry, MAX_INFLATED - inflated)
         inflated += len(data)
+        member = name
         data = _STRICT.sub(_TRANSITIONAL, data) if b"http://purl.oclc.org/ooxml/" in data else data
         if name.lower() == "[content_types].xml":
-            name = "[Content_Types].xml"
+            member = "[Content_Types].xml"
             for other in main_types[1:]:
                 data = data.replace(_content_type(other), _content_type(main_types[0]))
         elif name.lower().endswith(".rels"):
             data = _live_relationships(name, data, names)
-        repaired.writestr(name, data)
+        repaired.writestr(member, data)
 
 
 def _check_directory(entries: list[zipfile.ZipInfo]) -> None:

@@ -133,8 +133,8 @@ def _second_reading(path: Path, limits: Limits) -> dict[int, _Page]:
 def _second_opinion(path: Path, pages: dict[int, _Page], limits: Limits) -> tuple[dict[int, _Page], str]:
     """The pages with what pdfminer reads better in the place of what pdfium read, and the engines used.
 
-    A page that pdfium can't load may shift the numbers of pdfminer, which skips such pages; so that engine then gives all pages or
-    none. Where the two disagree on how many pages there are, pdfium's word stands.
+    A page that pdfium can't load may shift the numbers of pdfminer, which skips such pages; so that engine then gives all
+    pages or none. Where the two disagree on how many pages there are, pdfium's word stands.
     """
     broken = sum(page.broken for page in pages.values())
     doubtful = sorted(number for number, page in pages.items() if page.doubtful and not page.broken)

@@ -63,8 +63,7 @@ def _read(page: PDFPage) -> ReadPage:
         PDFPageInterpreter(resources, device).process_page(page)
     except MemoryError:
         raise
-    # As above: one page's damage is not the file's.
-    except Exception:
+    except Exception:  # noqa: BLE001 (as above, pdfminer raises anything; one page's damage is not the file's)
         return [], True, True
     layout = device.get_result()
     return [_line(line) for line in _text_lines(layout)], bool(len(layout)), False

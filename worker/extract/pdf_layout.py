@@ -16,6 +16,8 @@ HYPHEN_MARKS = "\ufffe\x02\xad"
 _HYPHENS = "-\u2010"
 _SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
 _BAD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]|\\(cid:\\d+\\)")
+# Letters alone, one after another: a word set with wide spacing, where a table has digits, points and line ends between.
+_SPACED = re.compile(r"(?:(?<![^\W\d_])[^\W\d_] ){4,}")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 
 
@@ -108,7 +110,7 @@ def badness(text: str) -> float:
     """How unreadable a page's text is, from 0.0 to 1.0; above ``BAD_FROM`` another engine should read the page.
 
     The share of unmapped glyphs (U+FFFD, private use, control characters, ``(cid:n)``); or 0.5 for a long Latin text with
-    almost no spaces, or with a space behind nearly every letter.
+    almost no spaces, or with most letters standing alone.
     """
     marks = len(text) - text.count("\n") - text.count("\r") - text.count(" ")
     if not marks:
@@ -116,8 +118,8 @@ def badness(text: str) -> float:
     share = min(1.0, len(_BAD.findall(text)) / marks)
     latin = len(_LATIN.findall(text))
     if latin > 200 and latin > marks // 2:
-        words = text.split()
-        if latin / len(words) > 40 or sum(1 for word in words if len(word) == 1) > 0.6 * len(words):
+        spaced = sum(len(run) for run in _SPACED.findall(text)) // 2
+        if latin / len(text.split()) > 40 or spaced > latin // 2:
             share = max(share, 0.5)
     return share
 

@@ -22,6 +22,7 @@ _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _DIAGRAM = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/diagramData"
+_FIXED = {f"{_A}br": "\n", f"{_A}tab": "\t"}
 # Placeholders that repeat on every slide (ISO/IEC 29500-1, 19.7.10).
 _MARGINS = frozenset({"sldNum", "dt", "ftr", "hdr", "sldImg"})
 
@@ -89,8 +90,6 @@ def _text(element: Any) -> str:
     """The paragraphs in an element, one a line."""
     lines = []
     for paragraph in element.iter(f"{_A}p"):
-        parts = []
-        for node in paragraph.iter(f"{_A}t", f"{_A}br", f"{_A}tab"):
-            parts.append(node.text or "" if node.tag == f"{_A}t" else "\n" if node.tag == f"{_A}br" else "\t")
-        lines.append("".join(parts))
+        nodes = paragraph.iter(f"{_A}t", f"{_A}br", f"{_A}tab")
+        lines.append("".join(node.text or "" if node.tag == f"{_A}t" else _FIXED.get(node.tag, "") for node in nodes))
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from worker import process
 from worker.domain.errors import PermanentError, Rejected
 from worker.extract import registry
 from worker.extract.blocks import Limits
@@ -31,7 +32,7 @@ from worker.extract.sandbox_wire import encode_error, encode_result
 REQUEST_BYTES = 65_536
 _OPEN_FILES = 64
 # prctl(2) and unshare(2): linux/prctl.h, linux/sched.h.
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 
 
@@ -63,13 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _confine(parent: int) -> None:
     """Give up what no parser needs: the parent's life, core dumps, new privileges, the network where the kernel allows."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit("the worker is gone")
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    process.end_with_parent(parent, signal.SIGKILL)
+    process.hide_memory()
+    process.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     # Grandchildren that outlive a killed child come back to this process, which ends them.
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    process.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if libc.unshare(_CLONE_NEWNET) != 0:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
@@ -135,7 +134,7 @@ def _child(request: dict[str, Any], document: int, answer: int, formats: tuple[r
         os.setpgid(0, 0)
         # A parser's complaints quote the document; the worker's log is no place for it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        process.end_with_parent(os.getppid(), signal.SIGKILL)
         _limit(request["memory"], request["timeout"])
         data = _read(Path(f"/proc/self/fd/{document}"), request, formats)
         with os.fdopen(answer, "wb") as pipe:

@@ -76,6 +76,8 @@ def claim(connection: Connection, document_id: uuid.UUID, stage: Stage, lease_se
             lease_token=func.gen_random_uuid(),
             due_at=in_seconds(lease_seconds),
             queued=False,
+            # What failed was the generation before.
+            attempts=case((generation > Document.generation, 0), else_=Document.attempts),
             updated_at=func.now(),
         )
         .returning(
