@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import redis
-from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from worker import producer
 from worker.contract import QUEUES
-from worker.domain.errors import IngestError
-from worker.settings import Settings, SettingsError
+from worker.settings import Settings
 from worker.store.session import engine
 
 
@@ -30,14 +27,20 @@ class Check:
 
 def run_checks(settings: Settings) -> Iterator[Check]:
     """Run every check, each bounded in time; one that can't be run is a finding too."""
+    away: set[str] = set()
     for name, check in _CHECKS:
+        if _NEEDS.get(name) in away:
+            yield Check(name, False, f"not checked: {_NEEDS[name]} must answer first")
+            continue
         try:
             yield check(settings)
-        except (IngestError, SettingsError, SQLAlchemyError, redis.RedisError, BotoCoreError, ClientError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a check meets is what it found: a doctor that falls ill helps nobody
+            away.add(name)
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
             yield Check(name, False, first_line, _UNREACHABLE[name])
 
 
+_NEEDS = {"schema": "postgres", "documents": "postgres", "workers": "redis"}
 _UNREACHABLE = {
     "postgres": "check DATABASE_URL, and that PostgreSQL runs: `lex-ingest ps`, log/postgres.log",
     "schema": "run `lex-ingest migrate`",
@@ -51,7 +54,7 @@ _UNREACHABLE = {
 
 
 def _postgres(settings: Settings) -> Check:
-    with engine(settings.database_url).connect() as connection:
+    with engine(settings.require("database_url").database_url).connect() as connection:
         version = connection.execute(text("SHOW server_version")).scalar_one()
         vector = connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).scalar()
     if vector is None:
@@ -76,7 +79,9 @@ def _schema(settings: Settings) -> Check:
 
 
 def _redis(settings: Settings) -> Check:
-    client: redis.Redis = redis.Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
+    client: redis.Redis = redis.Redis.from_url(
+        settings.require("redis_url").redis_url, socket_timeout=5, socket_connect_timeout=5
+    )
     try:
         memory = dict(client.info("memory"))  # type: ignore[arg-type]  # the stubs mix the async client in
         policy = memory.get("maxmemory_policy")
@@ -93,7 +98,7 @@ def _workers(settings: Settings) -> Check:
     from celery import Celery
 
     application = Celery(broker=settings.redis_url, set_as_current=False)
-    application.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 5}
+    application.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 0}
     active = application.control.inspect(timeout=2).active_queues() or {}
     consumed = {queue["name"] for queues in active.values() for queue in queues}
     unread = sorted(set(QUEUES.values()) - consumed)

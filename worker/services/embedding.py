@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from worker.contract import Stage
 from worker.domain.batching import batches
 from worker.domain.document import Status
 from worker.domain.errors import ProviderUnusable
-from worker.domain.vectors import Vectors
 from worker.embed.openai import embed
 from worker.services.holding import held
 from worker.settings import Settings
@@ -47,20 +45,21 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
     if lease is None:
         return None
     with held(lease, settings) as heartbeat:
-        profile, waiting, known = _load(lease, settings)
-        cached = [piece for piece in waiting if piece.text_sha256 in known]
-        if cached:
-            _write(lease, profile, cached, np.stack([known[piece.text_sha256] for piece in cached]), settings)
+        profile, from_cache, waiting = _prepare(lease, settings)
         # A text that stands in several chunks is sent once.
-        unknown = list({piece.text_sha256: piece for piece in waiting if piece.text_sha256 not in known}.values())
-        for batch in batches([piece.text for piece in unknown], settings.embedding_batch):
+        by_text: dict[bytes, list[StoredChunk]] = {}
+        for piece in waiting:
+            by_text.setdefault(piece.text_sha256, []).append(piece)
+        groups = list(by_text.values())
+        for batch in batches([group[0].text for group in groups], settings.embedding_batch):
             heartbeat.check()
-            sent = unknown[batch.start : batch.stop]
-            vectors = embed([piece.text for piece in sent], settings)
-            by_digest = {piece.text_sha256: vector for piece, vector in zip(sent, vectors, strict=True)}
-            targets = [piece for piece in waiting if piece.text_sha256 in by_digest]
-            rows = np.stack([by_digest[piece.text_sha256] for piece in targets])
-            _write(lease, profile, targets, rows, settings, remember=(sent, vectors))
+            sent = groups[batch.start : batch.stop]
+            vectors = embed([group[0].text for group in sent], settings)
+            ids = [piece.id for group in sent for piece in group]
+            with transaction(settings.database_url) as connection:
+                leases.fence(connection, lease)
+                chunks.write_vectors(connection, profile, ids, np.repeat(vectors, [len(group) for group in sent], axis=0))
+                embedding_cache.remember(connection, profile, ids)
         heartbeat.check()
         with transaction(settings.database_url) as connection:
             leases.fence(connection, lease)
@@ -75,32 +74,17 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
                 error=None,
                 indexed_at=leases.in_seconds(0),
             )
-        return Result(ended.status, ended.wake_generation, len(waiting), len(unknown))
+        return Result(ended.status, ended.wake_generation, from_cache + len(waiting), len(groups))
 
 
-def _load(lease: Lease, settings: Settings) -> tuple[Profile, list[StoredChunk], dict[bytes, Vectors]]:
+def _prepare(lease: Lease, settings: Settings) -> tuple[Profile, int, list[StoredChunk]]:
+    """Take what is known from the cache. Returns the profile, how many vectors that gave, and the chunks that need one."""
     with transaction(settings.database_url) as connection:
         profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
         if profile is None:
             raise ProviderUnusable(
                 "profile_missing", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`"
             )
-        waiting = chunks.without_vector(connection, profile, lease.document_id, lease.generation)
-        known = embedding_cache.look_up(connection, profile, [piece.text_sha256 for piece in waiting])
-    return profile, waiting, known
-
-
-def _write(
-    lease: Lease,
-    profile: Profile,
-    pieces: Sequence[StoredChunk],
-    vectors: Vectors,
-    settings: Settings,
-    remember: tuple[Sequence[StoredChunk], Vectors] | None = None,
-) -> None:
-    with transaction(settings.database_url) as connection:
         leases.fence(connection, lease)
-        chunks.write_vectors(connection, profile, [piece.id for piece in pieces], vectors)
-        if remember is not None:
-            sent, fresh = remember
-            embedding_cache.remember(connection, profile, [piece.text_sha256 for piece in sent], fresh)
+        from_cache = embedding_cache.fill(connection, profile, lease.document_id, lease.generation)
+        return profile, from_cache, chunks.without_vector(connection, profile, lease.document_id, lease.generation)

@@ -1,35 +1,43 @@
-"""The content-addressed cache: (profile, sha256 of a chunk's text) -> vector. The same text is paid for once."""
+"""The content-addressed cache: (profile, sha256 of a chunk's text) -> vector. The same text is paid for once.
+
+Vectors go to and fro inside the database: none of them crosses the wire for it.
+"""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
-import numpy as np
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, text
 
-from worker.domain.vectors import Vectors
-from worker.store.models import CachedEmbedding
 from worker.store.profiles import Profile
 
 
-def look_up(connection: Connection, profile: Profile, digests: Sequence[bytes]) -> dict[bytes, Vectors]:
-    """The vectors that are known for these digests, each of shape (dimensions,) in float32."""
-    rows = connection.execute(
-        select(CachedEmbedding.text_sha256, CachedEmbedding.embedding).where(
-            CachedEmbedding.profile_id == profile.id, CachedEmbedding.text_sha256.in_(set(digests))
-        )
+def fill(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> int:
+    """Give each chunk of this generation whose text is known its vector. Returns how many got one now."""
+    result = connection.execute(
+        text(
+            f"INSERT INTO {profile.table} (chunk_id, embedding) "
+            "SELECT c.id, k.embedding FROM document_chunks c "
+            "JOIN embedding_cache k ON k.profile_id = :profile_id AND k.text_sha256 = c.text_sha256 "
+            "WHERE c.document_id = :document_id AND c.generation = :generation ON CONFLICT (chunk_id) DO NOTHING"
+        ),
+        {"profile_id": profile.id, "document_id": document_id, "generation": generation},
     )
-    return {bytes(row.text_sha256): np.asarray(row.embedding, dtype=np.float32) for row in rows}
+    return result.rowcount
 
 
-def remember(connection: Connection, profile: Profile, digests: Sequence[bytes], vectors: Vectors) -> None:
-    """Store vectors under their digests; one that is known already stays. Sorted, so that two writers can't deadlock."""
-    known = dict(zip(digests, vectors, strict=True))
+def remember(connection: Connection, profile: Profile, chunk_ids: Sequence[int]) -> None:
+    """Keep the stored vectors of these chunks under their texts' digests; one that is known already stays.
+
+    In the order of the digests, so that two writers with texts in common can't wait for each other.
+    """
     connection.execute(
-        insert(CachedEmbedding).on_conflict_do_nothing(),
-        [
-            {"profile_id": profile.id, "text_sha256": digest, "embedding": vector}
-            for digest, vector in sorted(known.items(), key=lambda item: item[0])
-        ],
+        text(
+            "INSERT INTO embedding_cache (profile_id, text_sha256, embedding) "
+            f"SELECT :profile_id, c.text_sha256, e.embedding FROM {profile.table} e "
+            "JOIN document_chunks c ON c.id = e.chunk_id WHERE e.chunk_id = ANY(:chunk_ids) "
+            "ORDER BY c.text_sha256 ON CONFLICT (profile_id, text_sha256) DO NOTHING"
+        ),
+        {"profile_id": profile.id, "chunk_ids": list(chunk_ids)},
     )
