@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
 
 
 def test_the_server_is_not_started_where_the_user_has_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LEX_INGEST_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-users-own")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("LEX_INGEST_EMBEDDING_MODEL", "the-users-model")

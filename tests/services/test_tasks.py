@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery import shared_task
 from celery.result import AsyncResult
 
 import worker.tasks
@@ -117,14 +116,16 @@ def test_the_limits_are_those_that_the_readme_names() -> None:
     assert conf.broker_transport_options["socket_timeout"]
 
 
-@shared_task(name="tests.note")
-def note(result: dict[str, str], where: str) -> None:
-    Path(where).write_text(result["status"])
-
-
 def test_link_runs_after_a_task(settings: Settings, eager: None, tmp_path: Path) -> None:
+    @app.task(name="tests.note")
+    def note(result: dict[str, str], where: str) -> None:
+        Path(where).write_text(result["status"])
+
     document_id = put_and_tell(settings, "a.txt", TEXT)
-    process_document_pipeline.apply_async((str(document_id),), link=note.s(str(tmp_path / "note")))
+    try:
+        process_document_pipeline.apply_async((str(document_id),), link=note.s(str(tmp_path / "note")))
+    finally:
+        del app.tasks["tests.note"]
     assert (tmp_path / "note").read_text() == "processing"
 
 

@@ -19,7 +19,7 @@ from worker.extract.pdf_layout import BAD_FROM, Line, badness, paragraphs
 from worker.extract.registry import extract
 
 
-def read(folder: Path, data: bytes, limits: Limits = Limits()) -> Extraction:  # noqa: B008 (frozen)
+def read(folder: Path, data: bytes, limits: Limits = Limits()) -> Extraction:  # noqa: B008 - Limits is frozen, so sharing it is safe
     path = folder / "file"
     path.write_bytes(data)
     return extract(path, "file", limits)

@@ -14,7 +14,7 @@ from worker.extract.registry import extract
 RUSSIAN = "Однажды, в студёную зимнюю пору, я из лесу вышел; был сильный мороз. Гляжу, поднимается медленно в гору лошадка."
 
 
-def read(folder: Path, name: str, data: str | bytes, limits: Limits = Limits()) -> Extraction:  # noqa: B008 (frozen)
+def read(folder: Path, name: str, data: str | bytes, limits: Limits = Limits()) -> Extraction:  # noqa: B008 - Limits is frozen, so sharing it is safe
     path = folder / "file"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return extract(path, name, limits)
