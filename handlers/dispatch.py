@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
-
 from worker import telemetry
-from worker.services.dispatch import tick
+from worker.services.dispatch import connect, tick
 from worker.settings import get_settings
 
 log = telemetry.get_logger(__name__)
@@ -23,7 +21,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         psycopg.OperationalError, redis.RedisError: a part is away; the schedule tries again.
     """
     settings = get_settings().require("database_url", "redis_url")
-    with psycopg.connect(settings.database_url, connect_timeout=5, application_name="lex-ingest-dispatch") as connection:
+    with connect(settings, "lex-ingest-dispatch-function") as connection:
         result = tick(connection, settings)
     log.info("tick", extra={"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases})
     return {"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases}

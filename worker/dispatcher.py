@@ -18,7 +18,7 @@ import redis
 from celery import bootsteps
 
 from worker import process, telemetry
-from worker.services.dispatch import tick
+from worker.services.dispatch import connect, tick
 from worker.settings import Settings, get_settings
 
 log = telemetry.get_logger(__name__)
@@ -26,29 +26,48 @@ log = telemetry.get_logger(__name__)
 _CHECK_EVERY = 1.0
 
 
-class DispatcherStep(bootsteps.StartStopStep):
-    """Keeps one dispatcher process running for as long as this worker runs."""
+class _Child:
+    """The dispatcher process of this worker."""
 
-    requires = ("celery.worker.components:Timer",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
+    def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, parent: Any) -> None:
-        self._ensure()
-        parent.timer.call_repeatedly(_CHECK_EVERY, self._ensure)
+    def ensure(self) -> None:
+        """Start it where it does not run. Called by a timer, so it must not raise."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        try:
+            self._process = subprocess.Popen([sys.executable, "-m", "worker.dispatcher", str(os.getpid())])
+        except OSError as error:
+            log.error("dispatcher not started", extra={"reason": type(error).__name__})
 
-    def stop(self, parent: Any) -> None:
+    def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
-    def terminate(self, parent: Any) -> None:
-        self.stop(parent)
 
-    def _ensure(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen([sys.executable, "-m", "worker.dispatcher", str(os.getpid())])
+_child = _Child()
+
+
+class DispatcherStep(bootsteps.StartStopStep):
+    """Ends the dispatcher with the worker."""
+
+    def stop(self, parent: Any) -> None:
+        _child.stop()
+
+    def terminate(self, parent: Any) -> None:
+        _child.stop()
+
+
+class DispatcherWatch(bootsteps.StartStopStep):
+    """Keeps the dispatcher running. A step of the consumer: a lost broker connection clears every timer of the worker
+    (celery/worker/loops.py), and only the consumer's steps are started again after it."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        _child.ensure()
+        parent.timer.call_repeatedly(_CHECK_EVERY, _child.ensure)
 
 
 def run(settings: Settings, parent: int) -> None:
@@ -57,19 +76,19 @@ def run(settings: Settings, parent: int) -> None:
     while os.getppid() == parent:
         try:
             if connection is None or connection.closed:
-                connection = psycopg.connect(settings.database_url, connect_timeout=5, application_name="lex-ingest-dispatcher")
+                connection = connect(settings, "lex-ingest-dispatcher")
             result = tick(connection, settings)
             if result.woken or result.lost_leases or result.not_sent:
                 log.info(
                     "tick",
                     extra={"woken": result.woken, "lost_leases": result.lost_leases, "not_sent": result.not_sent},
                 )
-        except psycopg.OperationalError as error:
-            log.warning("tick without PostgreSQL", extra={"reason": type(error).__name__})
-            connection = None
         except psycopg.errors.UndefinedTable:
             log.warning("tick without tables: run `lex-ingest migrate`")
-            connection = None
+        except psycopg.Error as error:
+            log.warning("tick without PostgreSQL", extra={"reason": type(error).__name__})
+            if connection is not None:
+                connection.close()
         except redis.RedisError as error:
             log.warning("tick without Redis", extra={"reason": type(error).__name__})
         time.sleep(settings.tick)

@@ -10,14 +10,13 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.domain.errors import Rejected, TransientError, Unavailable
+from worker.domain.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,9 +41,8 @@ class ObjectFacts:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """An object's bytes, in ``path``. ``sha256`` is of these bytes."""
+    """What was read: the object's facts, and the sha256 of its bytes."""
 
-    path: Path
     facts: ObjectFacts
     sha256: bytes
 
@@ -75,14 +73,15 @@ def facts_of(answer: Any) -> ObjectFacts:
     )
 
 
-def download(bucket: str, key: str, target: Path, max_bytes: int) -> Download:
-    """Read the current version of the object into ``target``.
+def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Download:
+    """Read the current version of the object into ``target``, an open file.
 
     Raises:
         ObjectMissing: S3 answered 404 for the key (not for the bucket).
         Rejected: ``too_large``, before or while it is read.
-        TransientError: ``access_denied``, ``archived``, ``bucket_missing``: somebody must act, then it works.
-        Unavailable: S3 did not answer, or the answer broke off.
+        Rejected: ``archived``: it must be restored first.
+        Unavailable: ``access_denied``, ``bucket_missing``: somebody must act, and then it goes on by itself;
+            ``s3_unavailable``: no answer, or one that broke off; ``worker_disk``: this worker can't keep the bytes.
     """
     try:
         answer = s3_client().get_object(Bucket=bucket, Key=key)
@@ -91,15 +90,22 @@ def download(bucket: str, key: str, target: Path, max_bytes: int) -> Download:
             answer["Body"].close()
             raise TooLarge(facts, max_bytes)
         digest = hashlib.sha256()
-        with target.open("wb") as file:
-            for block in answer["Body"].iter_chunks(_BLOCK):
-                digest.update(block)
-                file.write(block)
+        for block in answer["Body"].iter_chunks(_BLOCK):
+            digest.update(block)
+            _write(target, block)
     except ClientError as error:
         raise _translate(error, bucket) from error
     except (BotoCoreError, OSError) as error:
         raise Unavailable("s3_unavailable", f"S3 did not answer: {type(error).__name__}") from error
-    return Download(target, facts, digest.digest())
+    return Download(facts, digest.digest())
+
+
+def _write(target: BinaryIO, block: bytes) -> None:
+    try:
+        target.write(block)
+        target.flush()
+    except OSError as error:
+        raise Unavailable("worker_disk", f"the worker can't store the object: {error.strerror}") from error
 
 
 class TooLarge(Rejected):
@@ -116,11 +122,11 @@ def _translate(error: ClientError, bucket: str) -> Exception:
     if code == "NoSuchKey":
         return ObjectMissing()
     if code == "NoSuchBucket":
-        return TransientError("bucket_missing", f"there is no bucket {bucket!r}: check BUCKET and the account")
+        return Unavailable("bucket_missing", f"there is no bucket {bucket!r}: check BUCKET and the account")
     if code == "InvalidObjectState":
-        return TransientError("archived", "the object is archived (Glacier): restore it, then replay the document")
+        return Rejected("archived", "the object is archived (Glacier): restore it, then replay the document")
     if http_status in (401, 403):
-        return TransientError(
+        return Unavailable(
             "access_denied",
             "S3 refused to read the object: the worker's role needs s3:GetObject and, to tell a missing key, s3:ListBucket",
         )

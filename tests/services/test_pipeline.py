@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import boto3
 import pytest
+from sqlalchemy import Connection
 
 from tests.support.documents import (
     count,
@@ -250,13 +253,16 @@ def test_an_unknown_bucket_is_a_retry_and_never_a_deletion(settings: Settings) -
         extract_document(document_id, settings)
     assert caught.value.code == "bucket_missing"
     row = row_of(settings, document_id)
-    assert (row["status"], row["attempts"], row["active_generation"]) == ("PENDING", 1, 1)
+    assert (row["status"], row["attempts"], row["active_generation"]) == ("PENDING", 0, 1)
     assert row["due_at"] is not None
 
 
-def test_a_third_failed_attempt_is_the_last(settings: Settings) -> None:
+def test_a_third_failed_attempt_is_the_last(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fall_over(*_: object) -> None:
+        raise ValueError("a line of the document")
+
+    monkeypatch.setattr("worker.services.extraction.chunk", fall_over)
     document_id = put_and_tell(settings, "a.txt", TIDE)
-    execute(settings, "UPDATE documents SET bucket = 'no-such-bucket' WHERE id = %s", document_id)
     for attempt in (1, 2, 3):
         with pytest.raises(StageFailed):
             extract_document(document_id, settings)
@@ -265,7 +271,9 @@ def test_a_third_failed_attempt_is_the_last(settings: Settings) -> None:
             # A stray message can't start a retry before its time.
             assert extract_document(document_id, settings) is None
             execute(settings, "UPDATE documents SET due_at = now() WHERE id = %s", document_id)
-    assert row_of(settings, document_id)["status"] == "FAILED"
+    row = row_of(settings, document_id)
+    assert (row["status"], row["error_code"]) == ("FAILED", "internal_error")
+    assert "a line" not in row["error"]
 
 
 def test_replay_does_a_document_again_and_serves_the_old_version_meanwhile(settings: Settings, provider: Provider) -> None:
@@ -335,3 +343,139 @@ def test_a_multipart_upload_is_one_generation(settings: Settings) -> None:
     extract_document(document_id, settings)
     row = row_of(settings, document_id)
     assert (row["generation"], row["desired_generation"], row["status"]) == (1, 1, "EXTRACTED")
+
+
+def claim(settings: Settings, document_id: UUID, stage: Stage) -> leases.Lease:
+    with transaction(settings.database_url) as connection:
+        lease = leases.claim(connection, document_id, stage, 30)
+    assert lease is not None
+    return lease
+
+
+def test_an_old_event_that_comes_again_does_not_hide_a_newer_one(settings: Settings) -> None:
+    """Events without an order: what the holder has read may be the old version, so both events can't count as satisfied."""
+    etag = put_object(settings, "a.txt", TIDE)
+    tell(settings, "a.txt", etag=etag)
+    document_id = status_of(settings, "a.txt").document_id
+    lease = claim(settings, document_id, Stage.EXTRACT)
+    put_and_tell(settings, "a.txt", BREAD)
+    tell(settings, "a.txt", etag=etag)
+    with transaction(settings.database_url) as connection:
+        leases.hand_on(connection, lease, 5, etag)
+    row = row_of(settings, document_id)
+    assert (row["generation"], row["desired_generation"]) == (1, 2)
+
+
+def test_a_second_event_for_what_is_being_read_asks_for_nothing_more(settings: Settings) -> None:
+    etag = put_object(settings, "a.txt", TIDE)
+    tell(settings, "a.txt", etag=etag)
+    document_id = status_of(settings, "a.txt").document_id
+    lease = claim(settings, document_id, Stage.EXTRACT)
+    tell(settings, "a.txt", etag=etag)
+    assert row_of(settings, document_id)["desired_generation"] == 2
+    with transaction(settings.database_url) as connection:
+        leases.hand_on(connection, lease, 5, etag)
+    assert row_of(settings, document_id)["desired_generation"] == 1
+
+
+def test_a_removal_takes_a_document_from_the_queue_of_the_provider(settings: Settings, provider: Provider) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    put_and_tell(settings, "a.txt", BREAD)
+    extract_document(document_id, settings)
+    delete_object(settings, "a.txt")
+    calls = len(provider.requests)
+    tell(settings, "a.txt", removed=True)
+    assert status_of(settings, "a.txt").status is Status.PENDING
+    run_stages(settings, document_id)
+    assert status_of(settings, "a.txt").status is Status.DELETED
+    assert len(provider.requests) == calls
+
+
+def test_a_holder_whose_object_was_removed_writes_nothing_and_the_next_looks_at_the_bucket(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    lease = claim(settings, document_id, Stage.EMBED)
+    tell(settings, "a.txt", removed=True)
+    with pytest.raises(LeaseLost), transaction(settings.database_url) as connection:
+        leases.fence(connection, lease)
+    with transaction(settings.database_url) as connection:
+        ended = leases.hand_back(connection, lease, after=0, spend=False, error_code=None, error=None)
+    assert ended.status is Status.PENDING
+
+
+def test_behind_a_closed_gate_nobody_asks_the_provider(settings: Settings, provider: Provider) -> None:
+    first, second = (put_and_tell(settings, key, TIDE + key) for key in ("a.txt", "b.txt"))
+    for document_id in (first, second):
+        extract_document(document_id, settings)
+    provider.failures.append((429, "rate_limit_exceeded", {"Retry-After": "30"}))
+    with pytest.raises(StageFailed):
+        embed_document(first, settings)
+    assert embed_document(second, settings) is None
+    assert provider.requests == []
+    execute(settings, "UPDATE gates SET closed_until = now()")
+    assert embed_document(second, settings) is not None
+
+
+@pytest.mark.parametrize("header", ["99999999", "inf", "nan", "-5", "soon"])
+def test_a_senseless_retry_after_closes_the_gate_for_an_hour_at_most(settings: Settings, provider: Provider, header: str) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    extract_document(document_id, settings)
+    provider.failures.append((429, "rate_limit_exceeded", {"Retry-After": header}))
+    with pytest.raises(StageFailed) as caught:
+        embed_document(document_id, settings)
+    assert caught.value.retry_in is not None
+    assert 0 < caught.value.retry_in <= 4500
+
+
+def test_a_failed_new_version_leaves_none_of_its_text(settings: Settings, provider: Provider) -> None:
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    run_stages(settings, document_id)
+    put_and_tell(settings, "a.txt", BREAD)
+    extract_document(document_id, settings)
+    assert count(settings, "generations") == 2
+    provider.failures.append((400, "invalid_request", {}))
+    with pytest.raises(StageFailed):
+        embed_document(document_id, settings)
+    assert status_of(settings, "a.txt").status is Status.FAILED
+    assert (count(settings, "generations"), count(settings, "document_chunks")) == (1, 1)
+    assert [hit.text for hit in find(settings, "tide")] == [TIDE]
+
+
+def test_a_database_that_goes_away_costs_the_document_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.services import extraction
+    from worker.store.chunks import write_generation
+
+    def cut(connection: Connection, *arguments: Any) -> None:
+        execute(
+            settings,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'lex-ingest' AND pid <> pg_backend_pid()",
+        )
+        write_generation(connection, *arguments)
+
+    document_id = put_and_tell(settings, "a.txt", TIDE)
+    monkeypatch.setattr(extraction.chunks, "write_generation", cut)
+    with pytest.raises(StageFailed) as caught:
+        extract_document(document_id, settings)
+    assert caught.value.code == "database_unavailable"
+    row = row_of(settings, document_id)
+    assert (row["status"], row["attempts"]) == ("PENDING", 0)
+
+
+def test_an_error_of_the_database_does_not_quote_the_document(settings: Settings) -> None:
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    with pytest.raises(DBAPIError) as caught, transaction(settings.database_url) as connection:
+        connection.execute(text("SELECT CAST(:text AS text) / 0"), {"text": "TOPSECRET"})
+    assert "TOPSECRET" not in str(caught.value)
+
+
+def test_replay_takes_its_turn_behind_events_of_the_same_documents(settings: Settings) -> None:
+    ids = [put_and_tell(settings, f"{number}.txt", f"{TIDE} {number}") for number in range(6)]
+    for document_id in ids:
+        run_stages(settings, document_id)
+    done = list(replay(Scope.of_buckets(settings.buckets), settings))
+    assert sorted(item.document_id for item in done) == sorted(ids)
+    assert {item.generation for item in done} == {2}

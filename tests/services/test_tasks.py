@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -182,6 +184,29 @@ def test_a_lease_that_ran_out_is_taken_over(settings: Settings, worker: subproce
     )
     wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "another worker took it over")
     assert row_of(settings, document_id)["lease_losses"] == 0
+
+
+def _dispatchers(worker_id: int) -> set[int]:
+    children = Path(f"/proc/{worker_id}/task/{worker_id}/children").read_text().split()
+    return {int(child) for child in children if b"worker.dispatcher" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+
+def test_the_dispatcher_is_started_again_also_after_redis_was_lost(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
+    """Losing the broker clears every timer of a Celery worker, so what watches the dispatcher must be set again."""
+    import redis
+
+    def answers() -> bool:
+        try:
+            return bool(app.control.ping(timeout=0.5))
+        except redis.RedisError:
+            # This process' own connection was among those that were cut.
+            return False
+
+    redis.Redis.from_url(settings.redis_url).client_kill_filter(_type="normal")
+    wait_until(answers, 20, "the worker consumes again")
+    (first,) = _dispatchers(worker.pid)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: bool(_dispatchers(worker.pid) - {first}), 10, "another dispatcher runs")
 
 
 def test_the_queues_have_a_length(settings: Settings) -> None:

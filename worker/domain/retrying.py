@@ -21,6 +21,9 @@ MAX_LEASE_LOSSES = 10
 _BACKOFF_BASE = 10.0
 _BACKOFF_CAP = 600.0
 _UNAVAILABLE_AFTER = 10.0
+_REFUSED_AFTER = 60.0
+# Not answered by waiting a little: a person must act. Still nothing about the document.
+_REFUSALS = frozenset({"access_denied", "bucket_missing"})
 _THROTTLED_AFTER = 20.0
 _UNUSABLE_AFTER = 60.0
 
@@ -84,7 +87,8 @@ def decide(error: BaseException, attempts: int, jitter: float) -> Decision:
     if isinstance(error, Throttled):
         return Park((error.retry_after or _THROTTLED_AFTER) * (1 + jitter / 4), error.code, error.message)
     if isinstance(error, Unavailable):
-        return Retry(_UNAVAILABLE_AFTER * (1 + jitter), error.code, error.message, spend=False)
+        after = _REFUSED_AFTER if error.code in _REFUSALS else _UNAVAILABLE_AFTER
+        return Retry(after * (1 + jitter), error.code, error.message, spend=False)
     code, reason = _describe(error)
     if attempts + 1 >= MAX_ATTEMPTS:
         return GiveUp(Status.FAILED, code, reason)

@@ -6,6 +6,7 @@ default, which was measured 10 to 30 times cheaper in CPU than JSON numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from worker.domain.errors import IngestError, ProviderUnusable, Rejected, Thrott
 from worker.domain.vectors import Vectors
 from worker.settings import Settings
 
+_LONGEST_WAIT = 3600.0
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
@@ -75,7 +77,9 @@ def _translate(error: openai.OpenAIError, settings: Settings) -> IngestError:
 
 
 def _retry_after(error: openai.RateLimitError) -> float | None:
+    """What the provider asks for, in seconds, at most an hour: a slip in a header must not close the gate for years."""
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "")))
+        seconds = float(error.response.headers.get("retry-after", ""))
     except ValueError:
         return None
+    return min(seconds, _LONGEST_WAIT) if math.isfinite(seconds) and seconds > 0 else None

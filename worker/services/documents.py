@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, false, func, or_, select, tuple_
 
 from worker.domain.document import Status
 from worker.domain.scope import Scope
@@ -138,13 +138,17 @@ def statuses(
         condition = and_(condition, Document.key == key)
     if status is not None:
         condition = and_(condition, Document.status == status)
-    with snapshot(settings.database_url) as connection:
-        closed = gates.closed(connection)
-        query = select(*_COLUMNS).outerjoin(Generation, _SERVED).where(condition).order_by(Document.bucket, Document.key)
-        # A reader may stop in the middle: the cursor is closed with the block, not by the garbage collector.
-        with connection.execution_options(yield_per=_PAGE).execute(query) as result:
-            for row in result.mappings():
-                yield _status(row, closed)
+    query = select(*_COLUMNS).outerjoin(Generation, _SERVED).where(condition).order_by(Document.bucket, Document.key).limit(_PAGE)
+    page = query
+    while True:
+        # A transaction a page: a reader that pauses holds none.
+        with snapshot(settings.database_url) as connection:
+            closed = gates.closed(connection)
+            rows = connection.execute(page).mappings().all()
+        yield from (_status(row, closed) for row in rows)
+        if len(rows) < _PAGE:
+            return
+        page = query.where(tuple_(Document.bucket, Document.key) > (rows[-1]["bucket"], rows[-1]["key"]))
 
 
 def counts(scope: Scope, settings: Settings) -> dict[Status, int]:

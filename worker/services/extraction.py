@@ -66,16 +66,17 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
         lease = leases.claim(connection, document_id, Stage.EXTRACT, settings.lease)
     if lease is None:
         return None
-    with held(lease, settings) as heartbeat, tempfile.TemporaryDirectory(prefix="lex-ingest-") as folder:
+    # A file without a name: a worker that is killed leaves nothing on the disk.
+    with held(lease, settings) as heartbeat, tempfile.TemporaryFile() as file:
         try:
-            download = objects.download(lease.bucket, lease.key, Path(folder) / "object", settings.max_object_bytes)
+            download = objects.download(lease.bucket, lease.key, file, settings.max_object_bytes)
         except objects.ObjectMissing:
             return _delete(lease, settings)
         heartbeat.check()
         if _is_served_already(lease, download, settings):
             return _keep(lease, download, settings)
         extraction = _sandbox_of_process(os.getpid()).extract(
-            download.path,
+            Path(f"/dev/fd/{file.fileno()}"),
             Path(lease.key).name,
             timeout=settings.extract_timeout,
             memory=settings.extract_memory,
@@ -114,6 +115,8 @@ def _delete(lease: Lease, settings: Settings) -> Result:
 def _keep(lease: Lease, download: objects.Download, settings: Settings) -> Result:
     """The bytes are those that are served, made by the same recipe: nothing to extract and nothing to pay for."""
     with transaction(settings.database_url) as connection:
+        leases.fence(connection, lease)
+        chunks.replace_unserved(connection, lease.document_id, lease.active_generation)
         ended = leases.finish(
             connection,
             lease,

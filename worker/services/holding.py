@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,14 @@ from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
 from worker.domain.document import Status
-from worker.domain.errors import IngestError, LeaseLost, TransientError
+from worker.domain.errors import IngestError, LeaseLost, TransientError, Unavailable
 from worker.domain.retrying import GiveUp, Park, Retry, decide
+from worker.objects import ObjectFacts, TooLarge
 from worker.settings import Settings
 from worker.store import chunks, gates, leases
 from worker.store.leases import Lease
-from worker.store.session import transaction
+from worker.store.models import EMBEDDING_GATE
+from worker.store.session import is_away, transaction
 
 log = telemetry.get_logger(__name__)
 
@@ -86,30 +89,54 @@ def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
     except LeaseLost:
         _hand_back_if_still_ours(lease, settings)
         raise
-    except SoftTimeLimitExceeded as error:
-        late = TransientError("timeout", "the stage took longer than a task may")
-        raise _settle(lease, settings, late) from error
     # Everything else, MemoryError included: one that escapes a task ends the worker's main process (DESIGN.md).
     except Exception as error:
-        raise _settle(lease, settings, error) from error
+        try:
+            failure = _settle(lease, settings, _in_our_terms(error))
+        except LeaseLost:
+            _hand_back_if_still_ours(lease, settings)
+            raise
+        raise failure from error
+
+
+def _in_our_terms(error: Exception) -> Exception:
+    """The error of the tree that says what a foreign one means; others stay what they are."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        return TransientError("timeout", "the stage took longer than a task may")
+    if is_away(error):
+        return Unavailable("database_unavailable", f"PostgreSQL could not go on: {type(error).__name__}")
+    return error
 
 
 def _settle(lease: Lease, settings: Settings, error: Exception) -> StageFailed:
+    """Write down what follows ``error``, and say it.
+
+    Raises:
+        LeaseLost: the row is not ours to write any more.
+    """
     decision = decide(error, lease.attempts, random.random())  # noqa: S311 - jitter, not a secret
     facts: dict[str, Any] = {}
-    if isinstance(error, IngestError) and getattr(error, "facts", None) is not None:
-        facts = object_columns(error.facts)  # type: ignore[attr-defined]  # objects.TooLarge tells what it refused
+    if isinstance(error, TooLarge):
+        facts = object_columns(error.facts)
     log.warning(
         "stage failed",
-        extra={"code": decision.code, "decision": type(decision).__name__, "attempt": lease.attempts + 1},
-        exc_info=error if decision.code == "internal_error" else None,
+        extra={
+            "code": decision.code,
+            "decision": type(decision).__name__,
+            "attempt": lease.attempts + 1,
+            # Where, and not what: the text of a foreign exception may quote the document.
+            "frames": None if isinstance(error, IngestError) else _frames(error),
+        },
     )
     with transaction(settings.database_url) as connection:
         match decision:
             case GiveUp(status, code, reason):
-                if status in (Status.NO_TEXT, Status.UNSUPPORTED):
+                leases.fence(connection, lease)
+                if status is Status.FAILED:
+                    # What an earlier version said is served on; what this one has stored so far will never be.
+                    chunks.replace_unserved(connection, lease.document_id, lease.active_generation)
+                else:
                     # The object is sound and has no text: what an earlier version said is not in the bucket any more.
-                    leases.fence(connection, lease)
                     chunks.withdraw(connection, lease.document_id)
                 leases.finish(
                     connection,
@@ -123,12 +150,16 @@ def _settle(lease: Lease, settings: Settings, error: Exception) -> StageFailed:
                 )
                 return StageFailed(error, status, code, None)
             case Park(after, code, reason):
-                gates.close(connection, gates.EMBEDDING, after, code, reason)
+                gates.close(connection, EMBEDDING_GATE, after, code, reason)
                 ended = leases.hand_back(connection, lease, after=after, spend=False, error_code=code, error=reason)
                 return StageFailed(error, ended.status, code, after)
             case Retry(after, code, reason, spend):
                 ended = leases.hand_back(connection, lease, after=after, spend=spend, error_code=code, error=reason)
                 return StageFailed(error, ended.status, code, after)
+
+
+def _frames(error: Exception) -> list[str]:
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def _hand_back_if_still_ours(lease: Lease, settings: Settings) -> None:
@@ -139,8 +170,8 @@ def _hand_back_if_still_ours(lease: Lease, settings: Settings) -> None:
         log.info("lease lost", extra={"generation": lease.generation})
 
 
-def object_columns(facts: Any) -> dict[str, Any]:
-    """The columns of ``documents`` that tell which object was read last (``objects.ObjectFacts``)."""
+def object_columns(facts: ObjectFacts) -> dict[str, Any]:
+    """The columns of ``documents`` that tell which object was read last."""
     return {
         "etag": facts.etag,
         "version_id": facts.version_id,

@@ -23,6 +23,7 @@ _WAITING: dict[Stage, Status] = {stage: status for status, stage in WAITING_FOR.
 _FALL_BACK = " ".join(f"WHEN '{working}' THEN '{check_transition(working, waiting)}'" for working, waiting in HAND_BACK.items())
 for _working in HAND_BACK:
     check_transition(_working, Status.FAILED)
+    check_transition(_working, Status.PENDING)
 
 # A lease that ran out: its worker has vanished. The document goes back to the status that waits, and is due at once;
 # after too many losses it is the document that ends workers.
@@ -32,6 +33,7 @@ UPDATE documents SET
     lease_losses = lease_losses + 1,
     queued = false,
     status = CASE WHEN lease_losses + 1 >= {MAX_LEASE_LOSSES} AND desired_generation = generation THEN '{Status.FAILED}'
+                  WHEN hint_removed AND desired_generation > generation THEN '{Status.PENDING}'
                   ELSE CASE status {_FALL_BACK} END END,
     due_at = CASE WHEN lease_losses + 1 >= {MAX_LEASE_LOSSES} AND desired_generation = generation THEN NULL
                   ELSE now() - interval '1 millisecond' END,

@@ -8,8 +8,6 @@ from sqlalchemy.dialects.postgresql import insert
 from worker.store.leases import in_seconds
 from worker.store.models import Gate
 
-EMBEDDING = "embedding"
-
 
 def close(connection: Connection, name: str, seconds: float, code: str, reason: str) -> None:
     """Close the gate for ``seconds`` from now; one that is closed for longer stays so."""

@@ -8,6 +8,7 @@ no row, removed                                 nothing
 older than the hint that is stored              nothing
 created, and its ETag was read, or will be      nothing
 row waits in PENDING, or is terminal            PENDING with fresh attempts, and a wake-up
+removed, and the row waits to be embedded       the same: nothing more is paid for an object that may be gone
 row is worked on, or waits to be embedded       noted only: its holder finishes, then the row is due again
 ==============================================  ==================================================================
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg import Connection
 
@@ -30,10 +31,13 @@ from worker.domain.changes import ObjectChange
 from worker.domain.document import TERMINAL, Status, check_transition
 
 # The statement below makes a terminal row PENDING again; this fails at import should the table of moves forbid that.
-for _status in TERMINAL:
+for _status in (*TERMINAL, Status.EXTRACTED):
     check_transition(_status, Status.PENDING)
 
-_RECORD: LiteralString = """
+# Rows that this hint makes PENDING: those nobody works on, and, for a removal, those that wait to be embedded.
+_STARTS = "(row.status = ANY (%(startable)s) OR (row.status = %(extracted)s AND excluded.hint_removed))"
+
+_RECORD = f"""
     INSERT INTO documents AS row
         (bucket, key, status, desired_generation, generation, queued, due_at, hint_etag, hint_sequencer, hint_removed)
     SELECT hint.bucket, hint.key, %(pending)s, 1, 0, true, now() + make_interval(secs => %(requeue_after)s),
@@ -45,17 +49,23 @@ _RECORD: LiteralString = """
     -- Every batch locks its rows in the same order, so that two batches can't wait for each other.
     ORDER BY hint.bucket COLLATE "C", hint.key COLLATE "C"
     ON CONFLICT (bucket, key) DO UPDATE SET
-        hint_etag = excluded.hint_etag,
+        -- Of several differing hints without an order, none is known to be the last: what the holder reads then satisfies
+        -- none of them (worker.store.leases.hand_on).
+        hint_etag = CASE
+            WHEN row.desired_generation > row.generation AND row.status <> %(pending)s
+                 AND coalesce(excluded.hint_sequencer = row.hint_sequencer, true)
+                 AND (excluded.hint_etag, excluded.hint_removed) IS DISTINCT FROM (row.hint_etag, row.hint_removed)
+            THEN NULL ELSE excluded.hint_etag END,
         hint_sequencer = coalesce(excluded.hint_sequencer, row.hint_sequencer),
         hint_removed = excluded.hint_removed,
         desired_generation = row.desired_generation + (row.generation = row.desired_generation)::int,
-        status = CASE WHEN row.status = ANY (%(startable)s) THEN %(pending)s ELSE row.status END,
-        queued = row.queued OR row.status = ANY (%(startable)s),
-        due_at = CASE WHEN row.status = ANY (%(startable)s) THEN excluded.due_at ELSE row.due_at END,
-        attempts = CASE WHEN row.status = ANY (%(startable)s) THEN 0 ELSE row.attempts END,
-        lease_losses = CASE WHEN row.status = ANY (%(startable)s) THEN 0 ELSE row.lease_losses END,
-        error_code = CASE WHEN row.status = ANY (%(startable)s) THEN NULL ELSE row.error_code END,
-        error = CASE WHEN row.status = ANY (%(startable)s) THEN NULL ELSE row.error END,
+        status = CASE WHEN {_STARTS} THEN %(pending)s ELSE row.status END,
+        queued = row.queued OR {_STARTS},
+        due_at = CASE WHEN {_STARTS} THEN least(row.due_at, excluded.due_at) ELSE row.due_at END,
+        attempts = CASE WHEN {_STARTS} THEN 0 ELSE row.attempts END,
+        lease_losses = CASE WHEN {_STARTS} THEN 0 ELSE row.lease_losses END,
+        error_code = CASE WHEN {_STARTS} THEN NULL ELSE row.error_code END,
+        error = CASE WHEN {_STARTS} THEN NULL ELSE row.error END,
         updated_at = now()
     WHERE NOT coalesce(
             -- Sequencers of one key compare as hexadecimal text, the shorter one padded with zeros (Amazon S3 User Guide,
@@ -109,6 +119,7 @@ def record(connection: Connection[Any], changes: Sequence[ObjectChange], requeue
         _RECORD,
         {
             "pending": Status.PENDING.value,
+            "extracted": Status.EXTRACTED.value,
             "startable": [status.value for status in _STARTABLE],
             "read": [status.value for status in _READ],
             "requeue_after": requeue_after,

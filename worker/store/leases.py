@@ -11,14 +11,18 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Update, and_, case, cast, func, null, select, update
+from sqlalchemy import Connection, CursorResult, Update, and_, case, cast, exists, func, null, select, update
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.elements import ColumnElement
 
 from worker.contract import Stage
 from worker.domain.document import HAND_BACK, TERMINAL, Status, check_transition
 from worker.domain.errors import LeaseLost
-from worker.store.models import Document
+from worker.store.models import EMBEDDING_GATE, Document, Gate
+
+# Somebody said that the object was removed, and nobody has looked yet.
+_REMOVED = and_(Document.hint_removed, Document.desired_generation > Document.generation)
+_IN_VAIN = "the object was removed while it was worked on"
 
 _CLAIM: dict[Stage, tuple[Status, Status]] = {
     Stage.EXTRACT: (Status.PENDING, check_transition(Status.PENDING, Status.EXTRACTING)),
@@ -54,11 +58,16 @@ def in_seconds(seconds: float) -> ColumnElement[Any]:
     return func.now() + cast(func.make_interval(0, 0, 0, 0, 0, 0, seconds), INTERVAL)
 
 
+def gate_is_closed() -> ColumnElement[bool]:
+    """Whether nobody may ask the embedding provider now (``worker.store.gates``)."""
+    return exists().where(Gate.name == EMBEDDING_GATE, Gate.closed_until > func.now())
+
+
 def claim(connection: Connection, document_id: uuid.UUID, stage: Stage, lease_seconds: float) -> Lease | None:
     """Take the document on for ``stage``, or return None where there is nothing to take.
 
     A waiting row can be claimed when a wake-up was sent for it or its time has come; a row that waits for a retry can't
-    be claimed early by a stray message.
+    be claimed early by a stray message, and none for the embedding stage while its gate is closed.
     """
     waiting, working = _CLAIM[stage]
     generation = Document.desired_generation if stage is Stage.EXTRACT else Document.generation
@@ -69,6 +78,7 @@ def claim(connection: Connection, document_id: uuid.UUID, stage: Stage, lease_se
             Document.status == waiting,
             Document.lease_token.is_(None),
             Document.queued | (Document.due_at <= func.now()),
+            *([~gate_is_closed()] if stage is Stage.EMBED else []),
         )
         .values(
             status=working,
@@ -78,6 +88,7 @@ def claim(connection: Connection, document_id: uuid.UUID, stage: Stage, lease_se
             queued=False,
             # What failed was the generation before.
             attempts=case((generation > Document.generation, 0), else_=Document.attempts),
+            lease_losses=case((generation > Document.generation, 0), else_=Document.lease_losses),
             updated_at=func.now(),
         )
         .returning(
@@ -114,25 +125,25 @@ def renew(connection: Connection, lease: Lease, lease_seconds: float) -> None:
         LeaseLost: it has been taken away, or the object was removed meanwhile and the work is in vain.
     """
     row = connection.execute(
-        update(Document)
-        .where(_held(lease))
-        .values(due_at=in_seconds(lease_seconds))
-        .returning(and_(Document.hint_removed, Document.desired_generation > Document.generation).label("removed"))
+        update(Document).where(_held(lease)).values(due_at=in_seconds(lease_seconds)).returning(_REMOVED.label("removed"))
     ).one_or_none()
     if row is None:
         raise LeaseLost()
     if row.removed:
-        raise LeaseLost("the object was removed while it was read")
+        raise LeaseLost(_IN_VAIN)
 
 
 def fence(connection: Connection, lease: Lease) -> None:
     """Lock the row for the rest of this transaction; every writing transaction begins with this.
 
     Raises:
-        LeaseLost: the lease is not held any more, and the transaction must write nothing.
+        LeaseLost: the lease is not held any more, or the object was removed meanwhile; the transaction must write nothing.
     """
-    if connection.execute(select(Document.id).where(_held(lease)).with_for_update()).one_or_none() is None:
+    row = connection.execute(select(_REMOVED.label("removed")).where(_held(lease)).with_for_update()).one_or_none()
+    if row is None:
         raise LeaseLost()
+    if row.removed:
+        raise LeaseLost(_IN_VAIN)
 
 
 def _end(connection: Connection, lease: Lease, statement: Update) -> Any:
@@ -166,6 +177,8 @@ def hand_on(connection: Connection, lease: Lease, requeue_after: float, etag: st
                 else_=Document.desired_generation,
             ),
             attempts=0,
+            error_code=None,
+            error=None,
             updated_at=func.now(),
             etag=etag,
             **facts,
@@ -218,12 +231,14 @@ def hand_back(
     ``spend`` counts this as one of the document's attempts; a clean shutdown, a closed gate and a service that is down
     don't.
     """
-    status = check_transition(lease.status, HAND_BACK[lease.status])
-    _end(
+    waits = check_transition(lease.status, HAND_BACK[lease.status])
+    # Nothing is to be embedded any more of an object that may be gone: whoever comes next looks at the bucket first.
+    again = check_transition(lease.status, Status.PENDING)
+    row = _end(
         connection,
         lease,
         update(Document).values(
-            status=status,
+            status=case((_REMOVED, again), else_=waits),
             lease_token=None,
             queued=queued,
             due_at=in_seconds(after),
@@ -233,4 +248,4 @@ def hand_back(
             updated_at=func.now(),
         ),
     )
-    return Ended(status, lease.generation if queued else None)
+    return Ended(Status(row.status), row.desired_generation if queued else None)

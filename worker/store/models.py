@@ -80,7 +80,7 @@ class Document(Base):
         UniqueConstraint("bucket", "key"),
         CheckConstraint(f"status IN ({_STATUS_SQL})", name="status"),
         CheckConstraint(f"(due_at IS NULL) = (status IN ({_TERMINAL_SQL}))", name="due_at_null_when_terminal"),
-        CheckConstraint("lease_token IS NULL OR status IN ('EXTRACTING', 'EMBEDDING')", name="lease_only_while_working"),
+        CheckConstraint("(lease_token IS NOT NULL) = (status IN ('EXTRACTING', 'EMBEDDING'))", name="lease_while_working"),
         CheckConstraint("generation <= desired_generation", name="generation_not_ahead"),
         Index("ix_documents_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_documents_status", "status"),
@@ -186,6 +186,10 @@ class CachedEmbedding(Base):
     text_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     embedding: Mapped[Any] = mapped_column(Vector())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+# The gate before the embedding provider.
+EMBEDDING_GATE = "embedding"
 
 
 class Gate(Base):

@@ -12,11 +12,12 @@ from functools import lru_cache
 
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
-from psycopg import ProgrammingError
+from psycopg import Error, ProgrammingError
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-CONNECT_TIMEOUT = 5
+from worker.store.keepalives import KEEPALIVES
 
 
 def sqlalchemy_url(database_url: str) -> str:
@@ -33,8 +34,10 @@ def _engine_of_process(database_url: str, process_id: int) -> Engine:
         max_overflow=4,
         pool_pre_ping=True,
         pool_recycle=1800,
+        # An error's text is logged and stored in Redis: it must not quote what was written.
+        hide_parameters=True,
         connect_args={
-            "connect_timeout": CONNECT_TIMEOUT,
+            **KEEPALIVES,
             "application_name": "lex-ingest",
             # Filters on the joined tables must not lose hits of the index scan (pgvector README, "Iterative Index Scans").
             "options": "-c hnsw.iterative_scan=strict_order -c idle_in_transaction_session_timeout=60000",
@@ -74,3 +77,14 @@ def snapshot(database_url: str) -> Iterator[Connection]:
         connection.begin(),
     ):
         yield connection
+
+
+# Classes of SQLSTATE that tell of the server and not of what was asked (PostgreSQL manual, "PostgreSQL Error Codes"):
+# connection exception, invalid transaction state, transaction rollback, insufficient resources, operator intervention.
+_AWAY = frozenset({"08", "25", "40", "53", "57"})
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether PostgreSQL could not do its work, so that the error says nothing about the document."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, Error) and (cause.sqlstate is None or cause.sqlstate[:2] in _AWAY)

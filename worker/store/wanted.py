@@ -16,8 +16,8 @@ if any(Status.PENDING not in TRANSITIONS[status] for status in TERMINAL):
 
 
 def choose(connection: Connection, condition: ColumnElement[bool], after: UUID | None, limit: int) -> list[UUID]:
-    """Lock the next ``limit`` documents that meet the condition, by id, and return their ids."""
-    statement = select(Document.id).where(condition).order_by(Document.id).limit(limit).with_for_update()
+    """The next ``limit`` documents that meet the condition, by id."""
+    statement = select(Document.id).where(condition).order_by(Document.id).limit(limit)
     if after is not None:
         statement = statement.where(Document.id > after)
     return [row.id for row in connection.execute(statement)]
@@ -31,11 +31,13 @@ def want_again(
     A terminal one becomes PENDING: with ``queued``, the caller sends its wake-up now; else it is due at once, and the
     dispatcher sends it when there is room. Gives rows of (id, key, desired_generation, woken by the caller).
     """
+    # Locked in the order in which events lock them, so that a replay and a batch of events can't wait for each other.
+    connection.execute(select(Document.id).where(Document.id.in_(ids)).order_by(Document.bucket, Document.key).with_for_update())
     idle = Document.status.in_(TERMINAL)
     due = in_seconds(requeue_after) if queued else func.now()
     return connection.execute(
         update(Document)
-        .where(Document.id.in_(ids))
+        .where(Document.id.in_(ids), Document.status != Status.DELETED)
         .values(
             desired_generation=case(
                 (Document.desired_generation == Document.generation, Document.generation + 1),

@@ -9,7 +9,7 @@ from celery import Task, current_app
 
 from worker import producer, telemetry
 from worker.contract import WakeUp
-from worker.domain.errors import PermanentError
+from worker.domain.errors import IngestError, PermanentError
 from worker.services.holding import StageFailed
 from worker.settings import get_settings
 
@@ -78,7 +78,10 @@ def outcome_of_failure(failure: StageFailed, document_id: UUID) -> TaskResult:
         IngestError: there will be none; what ended the document.
     """
     if failure.retry_in is None:
-        raise failure.error
+        if isinstance(failure.error, IngestError):
+            raise failure.error
+        # Celery logs and stores what is raised, and the text of a foreign exception may quote the document.
+        raise PermanentError(failure.code, f"unexpected {type(failure.error).__name__}") from None
     return {
         "status": "retrying",
         "document_id": str(document_id),

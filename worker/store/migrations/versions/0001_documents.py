@@ -46,7 +46,7 @@ STATEMENTS = (
         CONSTRAINT uq_documents_bucket_key UNIQUE (bucket, key),
         CONSTRAINT ck_documents_status CHECK (status IN ('DELETED', 'EMBEDDING', 'EXTRACTED', 'EXTRACTING', 'FAILED', 'INDEXED', 'NO_TEXT', 'PENDING', 'UNSUPPORTED')),
         CONSTRAINT ck_documents_due_at_null_when_terminal CHECK ((due_at IS NULL) = (status IN ('DELETED', 'FAILED', 'INDEXED', 'NO_TEXT', 'UNSUPPORTED'))),
-        CONSTRAINT ck_documents_lease_only_while_working CHECK (lease_token IS NULL OR status IN ('EXTRACTING', 'EMBEDDING')),
+        CONSTRAINT ck_documents_lease_while_working CHECK ((lease_token IS NOT NULL) = (status IN ('EXTRACTING', 'EMBEDDING'))),
         CONSTRAINT ck_documents_generation_not_ahead CHECK (generation <= desired_generation)
     )
     """,
