@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from celery import Task, current_app
 
 from worker import producer, telemetry
-from worker.contract import WakeUp
-from worker.domain.errors import IngestError, PermanentError
+from worker.contract import Stage, WakeUp
+from worker.domain.errors import IngestError, LeaseLost, PermanentError
 from worker.services.holding import StageFailed
-from worker.settings import get_settings
+from worker.settings import Settings, get_settings
 
 log = telemetry.get_logger(__name__)
 
 TaskResult = dict[str, Any]
+_Result = TypeVar("_Result")
 
 if TYPE_CHECKING:
     # The stubs make Task generic; at run time it is not.
@@ -71,20 +73,33 @@ def skipped(document_id: UUID) -> TaskResult:
     return {"status": "skipped", "document_id": str(document_id)}
 
 
-def outcome_of_failure(failure: StageFailed, document_id: UUID) -> TaskResult:
-    """The result where the row has scheduled another try.
+def run_stage(
+    stage: Stage, run: Callable[[UUID, Settings], _Result | None], document_id: str, generation: int | None
+) -> _Result | TaskResult:
+    """Run a stage's service for the document, with its log lines correlated.
+
+    Returns what the service gave; or, where the stage ended otherwise, the task's result at once: ``skipped``, or
+    ``retrying`` with ``error_code`` and ``retry_in`` in seconds, because the row has the next try scheduled.
 
     Raises:
-        IngestError: there will be none; what ended the document.
+        IngestError: there will be no other try; this is what ended the document.
     """
-    if failure.retry_in is None:
-        if isinstance(failure.error, IngestError):
-            raise failure.error
-        # Celery logs and stores what is raised, and the text of a foreign exception may quote the document.
-        raise PermanentError(failure.code, f"unexpected {type(failure.error).__name__}") from None
-    return {
-        "status": "retrying",
-        "document_id": str(document_id),
-        "error_code": failure.code,
-        "retry_in": round(failure.retry_in, 1),
-    }
+    identity = parse_document_id(document_id)
+    with telemetry.document_context(document_id=str(identity), generation=generation, stage=stage.value):
+        try:
+            result = run(identity, get_settings())
+        except LeaseLost:
+            return skipped(identity)
+        except StageFailed as failure:
+            if failure.retry_in is not None:
+                return {
+                    "status": "retrying",
+                    "document_id": str(identity),
+                    "error_code": failure.code,
+                    "retry_in": round(failure.retry_in, 1),
+                }
+            if isinstance(failure.error, IngestError):
+                raise failure.error from None
+            # Celery logs and stores what is raised, and the text of a foreign exception may quote the document.
+            raise PermanentError(failure.code, f"unexpected {type(failure.error).__name__}") from None
+        return skipped(identity) if result is None else result

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from worker import telemetry
 from worker.contract import TASK_NAMES, Stage, WakeUp
 from worker.domain.document import Status
-from worker.domain.errors import LeaseLost
 from worker.services.extraction import extract_document
-from worker.services.holding import StageFailed
-from worker.settings import get_settings
-from worker.tasks.base import DocumentTask, TaskResult, outcome_of_failure, parse_document_id, skipped, wake
+from worker.tasks.base import DocumentTask, TaskResult, run_stage, wake
 
 
 @shared_task(base=DocumentTask, name=TASK_NAMES[Stage.EXTRACT])
@@ -29,24 +25,17 @@ def extract_text_from_document(document_id: str, generation: int | None = None) 
     Raises:
         PermanentError: the document ended in a terminal status.
     """
-    identity = parse_document_id(document_id)
-    with telemetry.document_context(document_id=str(identity), generation=generation, stage=Stage.EXTRACT.value):
-        try:
-            result = extract_document(identity, get_settings())
-        except LeaseLost:
-            return skipped(identity)
-        except StageFailed as failure:
-            return outcome_of_failure(failure, identity)
-        if result is None:
-            return skipped(identity)
-        if result.wake_generation is not None:
-            stage = Stage.EMBED if result.status is Status.EXTRACTED else Stage.EXTRACT
-            wake(WakeUp(str(identity), result.wake_generation, stage))
-        if result.chunks_created == 0:
-            return {"status": "deleted" if result.deleted else "unchanged", "document_id": str(identity)}
-        return {
-            "status": "success",
-            "document_id": str(identity),
-            "text_length": result.text_length,
-            "chunks_created": result.chunks_created,
-        }
+    result = run_stage(Stage.EXTRACT, extract_document, document_id, generation)
+    if isinstance(result, dict):
+        return result
+    if result.wake_generation is not None:
+        stage = Stage.EMBED if result.status is Status.EXTRACTED else Stage.EXTRACT
+        wake(WakeUp(document_id, result.wake_generation, stage))
+    if result.chunks_created == 0:
+        return {"status": "deleted" if result.deleted else "unchanged", "document_id": document_id}
+    return {
+        "status": "success",
+        "document_id": document_id,
+        "text_length": result.text_length,
+        "chunks_created": result.chunks_created,
+    }

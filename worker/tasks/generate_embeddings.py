@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from worker import telemetry
 from worker.contract import TASK_NAMES, Stage, WakeUp
-from worker.domain.errors import LeaseLost
 from worker.services.embedding import embed_document
-from worker.services.holding import StageFailed
-from worker.settings import get_settings
-from worker.tasks.base import DocumentTask, TaskResult, outcome_of_failure, parse_document_id, skipped, wake
+from worker.tasks.base import DocumentTask, TaskResult, run_stage, wake
 
 
 @shared_task(base=DocumentTask, name=TASK_NAMES[Stage.EMBED])
@@ -27,20 +23,9 @@ def generate_embeddings(document_id: str, generation: int | None = None) -> Task
     Raises:
         PermanentError: the document ended in a terminal status.
     """
-    identity = parse_document_id(document_id)
-    with telemetry.document_context(document_id=str(identity), generation=generation, stage=Stage.EMBED.value):
-        try:
-            result = embed_document(identity, get_settings())
-        except LeaseLost:
-            return skipped(identity)
-        except StageFailed as failure:
-            return outcome_of_failure(failure, identity)
-        if result is None:
-            return skipped(identity)
-        if result.wake_generation is not None:
-            wake(WakeUp(str(identity), result.wake_generation, Stage.EXTRACT))
-        return {
-            "status": "success",
-            "document_id": str(identity),
-            "embeddings_generated": result.embeddings_generated,
-        }
+    result = run_stage(Stage.EMBED, embed_document, document_id, generation)
+    if isinstance(result, dict):
+        return result
+    if result.wake_generation is not None:
+        wake(WakeUp(document_id, result.wake_generation, Stage.EXTRACT))
+    return {"status": "success", "document_id": document_id, "embeddings_generated": result.embeddings_generated}
