@@ -20,7 +20,8 @@ demo: .venv/.installed ## start the local stack, ingest the samples, search, sto
 	@$(BIN)/lex-ingest demo
 
 test: .venv/.installed ## run every test (ARGS='-k name' chooses); the tests start what they need
-	@$(BIN)/python -m pytest $(ARGS)
+	@mkdir -p .tmp
+	@TMPDIR=$(CURDIR)/.tmp $(BIN)/python -m pytest --basetemp=.tmp/pytest $(ARGS)
 
 lint: .venv/.installed ## ruff, mypy, import contracts, cfn-lint
 	$(BIN)/ruff check

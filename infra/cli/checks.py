@@ -41,11 +41,14 @@ def run_checks(settings: Settings) -> Iterator[Check]:
 
 
 _NEEDS = {"schema": "postgres", "documents": "postgres", "workers": "redis"}
+_START_WORKER = (
+    "a local stack starts it again by itself (`lex-ingest ps`, log/worker.log); elsewhere: `celery -A worker.celery_app worker`"
+)
 _UNREACHABLE = {
     "postgres": "check DATABASE_URL, and that PostgreSQL runs: `lex-ingest ps`, log/postgres.log",
     "schema": "run `lex-ingest migrate`",
     "redis": "check REDIS_URL, and that Redis runs: `lex-ingest ps`, log/valkey.log; documents wait, and none is lost",
-    "workers": "start a worker: `celery -A worker.celery_app worker`",
+    "workers": _START_WORKER,
     "bucket": "check BUCKET, AWS_ENDPOINT_URL and the credentials",
     "events": "check QUEUE_URL and the credentials",
     "embeddings": "check OPENAI_API_KEY, OPENAI_BASE_URL and LEX_INGEST_EMBEDDING_MODEL",
@@ -104,7 +107,7 @@ def _workers(settings: Settings) -> Check:
     unread = sorted(set(QUEUES.values()) - consumed)
     if unread:
         found = f"{len(active)} workers; nobody consumes {', '.join(unread)}"
-        return Check("workers", False, found, "start a worker: `celery -A worker.celery_app worker`")
+        return Check("workers", False, found, _START_WORKER)
     return Check("workers", True, f"{len(active)} ({', '.join(sorted(active))})")
 
 
@@ -155,6 +158,9 @@ FROM documents
 
 
 def _documents(settings: Settings) -> Check:
+    from worker.domain.scope import Scope
+    from worker.services.search import without_vectors
+
     late = 3 * (settings.tick + settings.requeue_after)
     with engine(settings.database_url).connect() as connection:
         row = connection.execute(text(_STUCK), {"late": late}).one()
@@ -166,6 +172,10 @@ def _documents(settings: Settings) -> Check:
     if row.stuck:
         advice = f"nobody has looked at them for {late:g} s: see that a worker runs (`lex-ingest ps`, log/worker.log)"
         return Check("documents", False, f"{found}, {row.stuck} stuck", advice)
+    unseen = without_vectors(Scope.of_buckets(settings.buckets), settings)
+    if unseen:
+        advice = "`lex-ingest replay --all`, or set the embedding model that indexed them"
+        return Check("documents", False, f"{found}; {unseen} without a vector of {settings.embedding_model}", advice)
     # A failed document is a finished one: it says something of the file, and nothing of the system.
     advice = "`lex-ingest status --status FAILED` says why; `lex-ingest replay --status FAILED` tries again"
     return Check("documents", True, found, advice if row.failed else "")

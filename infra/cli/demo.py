@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.output import STATUS_STYLE, console, visible_key
+from infra.cli.output import STATUS_STYLE, console, heading, visible_key
 
 if TYPE_CHECKING:
     from infra.local.stack import Stack
@@ -31,14 +31,12 @@ def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the stack runn
     folder = Path(tempfile.mkdtemp(prefix=".lex-ingest-demo-", dir=Path.cwd()))
     good = False
     try:
-        console.rule(
-            "1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker", align="left"
-        )
+        heading("1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker")
         running = stack.up(
             folder, detach=keep, on_progress=lambda line: console.print(f"   {line}", highlight=False, markup=False)
         )
         good = _run(running)
-        console.rule(f"done in {time.monotonic() - started:.0f} s", align="left")
+        heading(f"done in {time.monotonic() - started:.0f} s")
     finally:
         if not keep:
             stack.down(folder)
@@ -67,9 +65,9 @@ def _ingest(settings: Settings) -> bool:
     from worker.domain.document import Status
     from worker.domain.scope import Scope
 
-    planned = uploads.plan([SAMPLES / "documents"], "")
-    console.rule(f"2. {len(planned)} documents go into the bucket {settings.buckets[0]!r} through the S3 API", align="left")
-    etags = {item.key: etag for item, etag in uploads.upload_all(planned, settings.buckets[0])}
+    planned, _ = uploads.plan([SAMPLES / "documents"], "")
+    heading(f"2. {len(planned)} documents go into the bucket {settings.buckets[0]!r} through the S3 API")
+    etags = {item.key: etag for item, etag in uploads.upload_all(planned, settings.buckets[0]) if isinstance(etag, str)}
     seen: dict[str, Status] = {}
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
@@ -90,9 +88,8 @@ def _ingest(settings: Settings) -> bool:
 def _line(row: DocumentStatus) -> str:
     from rich.markup import escape
 
-    facts = f"{row.text_length or 0:>6} characters, {row.chunks} chunk{'s' if row.chunks != 1 else ''}"
-    detail = facts if row.error is None else escape(row.error)
-    return f"   [{STATUS_STYLE.get(row.status, 'cyan')}]{row.status:<9}[/] {escape(visible_key(row.key)):<52} {detail}"
+    facts = f"{row.text_length or 0:>6} characters {row.chunks:>2} chunks" if row.error is None else escape(row.error)
+    return f"   [{STATUS_STYLE.get(row.status, 'cyan')}]{row.status:<9}[/] {facts}  {escape(visible_key(row.key))}"
 
 
 def _search(settings: Settings) -> bool:
@@ -101,7 +98,7 @@ def _search(settings: Settings) -> bool:
     from worker.domain.scope import Scope
     from worker.services.search import search
 
-    console.rule("3. three searches by meaning: other words than the documents use", align="left")
+    heading("3. three searches by meaning: other words than the documents use")
     right = True
     for wanted in json.loads((SAMPLES / "searches.json").read_text(encoding="utf-8")):
         console.print(f"\n[bold]lex-ingest search[/] {wanted['query']!r}", highlight=False)
@@ -115,7 +112,7 @@ def _search(settings: Settings) -> bool:
 
 def _say_how_to_go_on(folder: Path | None) -> None:
     option = f" --data-dir {folder}" if folder else ""
-    start = "" if folder else "  .venv/bin/lex-ingest up --detach                 # the same stack, to keep: ./.lex-ingest\n"
+    start = "" if folder else "  .venv/bin/lex-ingest up --detach    # the same stack, to keep\n"
     console.print(
         "\nGo on with your own documents:\n"
         f"{start}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra.cli.connection import DataDir, connect
-from infra.cli.output import STATUS_STYLE, console, errors, json_line, visible_key
+from infra.cli.output import STATUS_STYLE, console, errors, heading, json_line, visible_key
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +24,7 @@ def status(
     key: Annotated[str | None, typer.Argument(help="One document's key.")] = None,
     only: Annotated[str | None, typer.Option("--status", help="Only documents in this status.")] = None,
     prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until nothing waits.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until no document waits.")] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -50,7 +50,7 @@ def status(
         with Live(console=console, auto_refresh=False) as live:
             while True:
                 rows = list(statuses(scope, settings, key=key, status=chosen))
-                live.update(_table(rows[: console.height]), refresh=True)
+                live.update(_screenful(rows), refresh=True)
                 if rows and all(row.status in TERMINAL for row in rows):
                     break
                 time.sleep(1)
@@ -61,6 +61,20 @@ def status(
             raise typer.Exit(1)
         console.print(_table(rows))
     _summary(settings, rows)
+
+
+def _screenful(rows: list[DocumentStatus]) -> Table:
+    """As many rows as the screen holds: what is on its way first, then what failed; the last line counts the others."""
+    from worker.domain.document import TERMINAL, Status
+
+    def urgency(row: DocumentStatus) -> int:
+        return 0 if row.status not in TERMINAL else 1 if row.status is Status.FAILED else 2
+
+    shown = sorted(rows, key=urgency)[: max(1, console.height - 3)]
+    table = _table(shown)
+    if len(shown) < len(rows):
+        table.add_row(f"… {len(rows) - len(shown)} more")
+    return table
 
 
 def parse_status(name: str | None) -> Any:
@@ -164,7 +178,7 @@ def _print_detail(detail: DocumentDetail) -> None:
         )
     for piece in detail.chunks:
         pages = "" if piece["page_start"] is None else f", page {piece['page_start']}–{piece['page_end']}"
-        console.rule(f"chunk {piece['ordinal']} · {piece['char_start']}–{piece['char_end']}{pages}", align="left")
+        heading(f"chunk {piece['ordinal']} · {piece['char_start']}–{piece['char_end']}{pages}")
         console.print(escape(piece["text"]), highlight=False)
 
 
@@ -176,14 +190,23 @@ def search(
     data_dir: DataDir = None,
 ) -> None:
     """Find passages by meaning."""
+    if not query.strip():
+        raise typer.BadParameter("say what you look for", param_hint="QUERY")
     settings = connect(data_dir).require("buckets")
     from worker.domain.scope import Scope
     from worker.services.search import search as find
+    from worker.services.search import without_vectors
 
-    hits = find(query, Scope.of_buckets(settings.buckets).within(prefix), limit, settings)
+    scope = Scope.of_buckets(settings.buckets).within(prefix)
+    hits = find(query, scope, limit, settings)
     if as_json:
         for hit in hits:
             json_line(hit)
+    elif not hits and (number := without_vectors(scope, settings)):
+        console.print(
+            f"nothing found: {number} documents were indexed by another embedding model than {settings.embedding_model}; "
+            "`lex-ingest replay --all` indexes them anew"
+        )
     elif not hits:
         console.print("nothing found: `lex-ingest status` shows what is in the index")
     else:
@@ -193,11 +216,12 @@ def search(
 def print_hits(hits: list[Hit]) -> None:
     """Each hit in two or three lines: score, key and page, then the passage."""
     from rich.markup import escape
+    from rich.padding import Padding
 
     for rank, hit in enumerate(hits, 1):
         page = f" [cyan]page {hit.page}[/]" if hit.page is not None else ""
         console.print(f"{rank}. [bold]{hit.score:.3f}[/] {escape(visible_key(hit.key))}{page}", highlight=False)
-        console.print(f"   [dim]{escape(' '.join(hit.snippet.split()))}[/]", highlight=False)
+        console.print(Padding(f"[dim]{escape(' '.join(hit.snippet.split()))} …[/]", (0, 0, 0, 3), expand=False), highlight=False)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ or it can't be reached; 130 interrupted.
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,6 +24,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lex-ingest {version('lex-ingest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Drop a document into an S3 bucket; seconds later its text is searchable by meaning in PostgreSQL."""
+
+
 for module in (stack, objects, documents, operate, demo):
     module.register(app)
 

@@ -23,13 +23,16 @@ def _bucket(settings: Settings, name: str | None) -> str:
 
 def put(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
-    prefix: Annotated[str, typer.Option(help="What the keys begin with, such as reports/")] = "",
+    prefix: Annotated[str, typer.Option(help="What the keys begin with, as it is: end it with / for a folder.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Return when each document is indexed or has failed.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait, with --wait.")] = 1800,
     bucket: Annotated[str | None, typer.Option(help="One of BUCKET, if there are several.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Upload files and folders to the bucket."""
+    """Upload files and folders to the bucket; hidden files in folders are left out.
+
+    With --wait, exit code 1 says that a document FAILED; one without text (NO_TEXT, UNSUPPORTED) is told and is no failure.
+    """
     settings = connect(data_dir).require("buckets")
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -39,17 +42,22 @@ def put(
 
     target = _bucket(settings, bucket)
     scope = Scope((target,), (prefix,))
-    planned = uploads.plan(paths, prefix)
+    planned, left_out = uploads.plan(paths, prefix)
     before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors) as progress:
         uploading = progress.add_task("uploading", total=len(planned))
         etags = {}
-        for item, etag in uploads.upload_all(planned, target):
-            etags[item.key] = etag
+        for item, answer in uploads.upload_all(planned, target):
             progress.advance(uploading)
+            if isinstance(answer, str):
+                etags[item.key] = answer
+            else:
+                left_out.append(f"{item.path}: {answer.strerror}")
         if not wait:
+            progress.stop()
             console.print(f"{len(etags)} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
+            _tell_what_was_left_out(left_out)
             return
         indexing = progress.add_task("indexing", total=len(etags))
 
@@ -65,7 +73,16 @@ def put(
         console.print(f"  [yellow]{row.status}[/] {visible_key(row.key)}: {row.error}", highlight=False, soft_wrap=True)
     if unfinished:
         errors.print(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` why")
+    _tell_what_was_left_out(left_out)
     if unfinished or any(row.status is Status.FAILED for row in failed):
+        raise typer.Exit(1)
+
+
+def _tell_what_was_left_out(left_out: list[str]) -> None:
+    """Name the files that were not uploaded, and end with exit code 1 where there are any."""
+    for line in left_out:
+        errors.print(f"not uploaded: {visible_key(line)}", highlight=False, markup=False, soft_wrap=True)
+    if left_out:
         raise typer.Exit(1)
 
 

@@ -33,6 +33,8 @@ def replay(
     """Read, chunk and embed documents again; each one's old version serves until its new one is ready."""
     if not (everything or key is not None or prefix is not None or only is not None):
         raise typer.BadParameter("say which documents: --key, --prefix, --status or --all")
+    if everything and not (key is prefix is only is None):
+        raise typer.BadParameter("--all goes with no other choice")
     settings = connect(data_dir).require("buckets", "redis_url")
     from infra.cli.documents import parse_status
     from worker.domain.scope import Scope

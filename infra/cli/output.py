@@ -11,8 +11,16 @@ from uuid import UUID
 
 from rich.console import Console
 
-console = Console()
-errors = Console(stderr=True)
+# Into a file or a pipe, a line stays a line: what reads it may look for a whole key.
+_PIPE_WIDTH = 4000
+console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+errors = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
+
+
+def heading(text: str) -> None:
+    """A heading between two parts of a command's output."""
+    console.print(f"\n[bold]── {text}[/]", highlight=False)
+
 
 STATUS_STYLE = {
     "INDEXED": "green",
@@ -40,11 +48,3 @@ def json_line(record: Any) -> None:
 def visible_key(key: str) -> str:
     """A key on one line of a terminal: control characters are shown as escapes, so that they can't act on it."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in key)
-
-
-def flush_safely() -> None:
-    """Flush stdout; a reader that went away (``| head``) is no error."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stderr.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.connection import DataDir, NoStackError, data_dir_or_default
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from infra.local.stack import Stack
@@ -30,6 +33,8 @@ def up(
     from infra.local.stack import up as start
 
     console = Console(stderr=True)
+    # A value that can't be used is told before anything is started.
+    Settings.from_environment(os.environ)
     folder = data_dir_or_default(data_dir)
     # A SIGTERM ends it as Ctrl-C does, at any moment.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -44,6 +49,7 @@ def up(
 
             stack = start(folder, detach=detach, on_progress=show)
         console.print(f"[green]The stack answers[/green] after {time.monotonic() - started:.1f} s.", highlight=False)
+        console.print(f"  {_embedded_by(stack.environment)}", highlight=False, markup=False)
         console.print(_how_to_go_on(folder, data_dir, detach or was_running), highlight=False, markup=False, soft_wrap=True)
         if not detach and not was_running:
             answered = True
@@ -57,6 +63,13 @@ def up(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         console.print("stopping …")
         stop(folder)
+
+
+def _embedded_by(environment: Mapping[str, str]) -> str:
+    """Which model embeds: another one than before finds nothing of what that one has indexed."""
+    settings = Settings.from_environment(environment)
+    where = "on this machine" if settings.embedding_provider == "local" else settings.openai_base_url or "at OpenAI"
+    return f"embeddings:      {settings.embedding_model} {where} ({settings.embedding_dimensions} dimensions)"
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

@@ -21,11 +21,7 @@ import traceback
 import urllib.parse
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-
-# Addresses name the bucket in the path here; moto would look for it in the host name first. Read when moto is imported.
-os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
 
 import moto.s3.models as s3
 import moto.s3.notifications as notifications
@@ -34,7 +30,7 @@ from moto.moto_server import werkzeug_app
 from moto.moto_server.utilities import RegexConverter
 from werkzeug.serving import make_server
 
-from infra.local.durable import Store, replace
+from infra.local.durable import Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -44,20 +40,13 @@ Event = notifications.S3NotificationEvent
 
 
 def correct_moto() -> None:
-    """Replace the functions of moto that would show a user a wrong result."""
-    send, build, delete, receive = (
-        notifications.send_event,
-        notifications._get_s3_event,  # noqa: SLF001 - moto has no hook for what an event says
-        s3.S3Backend.delete_object,
-        sqs.SQSBackend.receive_message,
-    )
+    """Replace the functions of moto that would show a user a wrong result; it has no hooks for them."""
+    send, build, delete = notifications.send_event, notifications._get_s3_event, s3.S3Backend.delete_object  # noqa: SLF001 - as above
 
     def send_event(account_id: str, event_name: Event, bucket: Any, key: Any) -> None:
-        if event_name == Event.OBJECT_CREATED_PUT_EVENT and key.multipart is not None:
-            return  # the completed upload sends its own event
-        if isinstance(key, s3.FakeDeleteMarker):
-            key = SimpleNamespace(name=key.name, etag='""', size=0, version_id=key.version_id)
-        send(account_id, event_name, bucket, key)
+        # A completed upload makes an object as a put does, and then sends an event of its own.
+        if event_name != Event.OBJECT_CREATED_PUT_EVENT or key.multipart is None:
+            send(account_id, event_name, bucket, key)
 
     def s3_event(event_name: str, bucket: Any, key: Any, notification_id: str) -> dict[str, Any]:
         event = build(event_name, bucket, key, notification_id)
@@ -81,25 +70,17 @@ def correct_moto() -> None:
             notifications.send_event(backend.account_id, Event.OBJECT_REMOVED_DELETE_EVENT, bucket, gone)
         return answer
 
-    def receive_message(backend: Any, queue_name: str, count: int, wait: int, visibility: int, names: Any = None) -> list[Any]:
-        deadline = time.monotonic() + int(wait or 0)
-        with LOCK:
-            while True:
-                messages: list[Any] = receive(backend, queue_name, count, 0, visibility, names)
-                left = deadline - time.monotonic()
-                if messages or left <= 0:
-                    return messages
-                LOCK.wait(min(left, 1.0))  # a second: a message may become visible again without anybody's doing
-
-    class AnyCharacter(RegexConverter):
-        def __init__(self, url_map: Any, pattern: str) -> None:
-            super().__init__(url_map, f"(?s:{pattern})")
-
-    replace(werkzeug_app, "RegexConverter", AnyCharacter)
-    replace(notifications, "send_event", send_event)
-    replace(notifications, "_get_s3_event", s3_event)
-    replace(s3.S3Backend, "delete_object", delete_object)
-    replace(sqs.SQSBackend, "receive_message", receive_message)
+    replaced: list[tuple[Any, str, Any]] = [
+        (notifications, "send_event", send_event),
+        (notifications, "_get_s3_event", s3_event),
+        (s3.S3Backend, "delete_object", delete_object),
+        (s3.FakeDeleteMarker, "etag", '""'),  # what an event asks of the object that it tells of
+        (s3.FakeDeleteMarker, "size", 0),
+        (sqs.Queue, "wait_for_messages", lambda queue, seconds: LOCK.wait(seconds)),
+        (werkzeug_app, "RegexConverter", lambda url_map, pattern: RegexConverter(url_map, f"(?s:{pattern})")),
+    ]
+    for owner, name, new in replaced:
+        setattr(owner, name, new)
 
 
 class Durable:
@@ -124,7 +105,7 @@ class Durable:
         bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace").lstrip("/").partition("/")
         version = urllib.parse.parse_qs(environ["QUERY_STRING"]).get("versionId", [None])[0]
         try:
-            self._store.save((bucket, key, version) if key else None)
+            self._store.save(bucket, key, version)
         except Exception:  # noqa: BLE001 - whatever it was, memory is now ahead of the file
             # Starting again from the file is the one way to show nobody a write that was not kept.
             traceback.print_exc()

@@ -23,20 +23,12 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.utils import _VersionedKeyStore
 
 REGION = "us-east-1"
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS buckets (name TEXT PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS versions (
-    id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, key BLOB NOT NULL, version TEXT NOT NULL, body BLOB NOT NULL,
-    UNIQUE (bucket, key, version));
-CREATE TABLE IF NOT EXISTS queues (name TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS messages (
-    id INTEGER PRIMARY KEY, queue TEXT NOT NULL, message TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (queue, message));
-"""
+# In the order in which they are loaded: what holds others comes before them.
+_KINDS = ("bucket", "version", "queue", "redrive", "message")
 # What SetQueueAttributes takes; moto reports more.
 _QUEUE_ATTRIBUTES = (
     "DelaySeconds", "MaximumMessageSize", "MessageRetentionPeriod", "ReceiveMessageWaitTimeSeconds", "VisibilityTimeout",
-    "FifoQueue", "ContentBasedDeduplication", "Policy", "RedrivePolicy",
+    "FifoQueue", "ContentBasedDeduplication", "Policy",
 )  # fmt: skip
 
 
@@ -60,151 +52,119 @@ class KeyStore(_VersionedKeyStore):
         super().pop(key)
 
 
-def replace(owner: Any, name: str, new: Any) -> None:
-    """Replace an attribute of moto, which has no hook for what this package changes."""
-    setattr(owner, name, new)
-
-
-# Every bucket made from here on has such a store.
-replace(s3, "_VersionedKeyStore", KeyStore)
-
-
-def _changed(bucket: s3.FakeBucket) -> set[str]:
-    assert isinstance(bucket.keys, KeyStore)
-    return bucket.keys.changed
-
-
 class Store:
     """The file. Not thread-safe: the caller holds the lock that also guards moto."""
 
     def __init__(self, path: Path) -> None:
+        models: Any = s3
+        models._VersionedKeyStore = KeyStore  # noqa: SLF001 - what every new bucket gets; moto has no hook for it
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+        self._database.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+            "CREATE TABLE IF NOT EXISTS state"
+            " (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL)"
+        )
         self._s3 = s3.s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self._sqs = sqs.sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
-        # What the file holds, so that a save writes differences only.
-        self._buckets: dict[str, bytes] = {}
-        self._queues: dict[str, str] = {}
-        self._messages: dict[str, set[str]] = {}
+        # What the file holds: the versions of each (bucket, key), and under () all else, which is little.
+        self._kept: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {}
 
     def load(self) -> None:
         """Put everything into moto's memory, as it was when the last request was answered."""
-        for name, body in self._database.execute("SELECT name, body FROM buckets"):
-            bucket, tags = pickle.loads(body)  # noqa: S301 - our own file, which only its owner may write
-            self._s3.buckets[name] = bucket
+        for kind in _KINDS:
+            for name, body in self._database.execute("SELECT name, body FROM state WHERE kind = ? ORDER BY id", (kind,)):
+                # The file is our own, and only its owner may write it.
+                self._load(kind, json.loads(name)[1], pickle.loads(body))  # noqa: S301 - as the comment says
+        self._kept = self._changed()
+
+    def _load(self, kind: str, owner: str, value: Any) -> None:
+        if kind == "bucket":
+            bucket, tags = value
+            self._s3.buckets[owner] = bucket
             bucket.keys, bucket.multiparts = KeyStore(), s3.MultipartDict()
             self._s3.tagger.tags.update(tags)
-            s3.s3_backends.bucket_accounts[name] = (bucket.partition, bucket.account_id)
-            self._buckets[name] = body
-        for name, body in self._database.execute("SELECT bucket, body FROM versions ORDER BY id"):
-            version, tags = pickle.loads(body)  # noqa: S301 - as above
-            keys = self._s3.buckets[name].keys
+            s3.s3_backends.bucket_accounts[owner] = (bucket.partition, bucket.account_id)
+        elif kind == "version":
+            version, tags = value
+            keys = self._s3.buckets[owner].keys
             if isinstance(version, s3.FakeDeleteMarker):
                 version.key = keys.get(version.name, version)
             keys[version.name] = version
             self._s3.tagger.tags.update(tags)
-        for bucket in self._s3.buckets.values():
-            _changed(bucket).clear()
-        self._load_queues()
+        elif kind == "queue":
+            self._sqs.create_queue(owner, **value)
+        elif kind == "redrive":  # once the dead-letter queues are there
+            self._sqs.set_queue_attributes(owner, {"RedrivePolicy": value})
+        else:
+            self._sqs.queues[owner].add_message(value)
 
-    def _load_queues(self) -> None:
-        redrives = {}
-        for name, body in self._database.execute("SELECT name, body FROM queues"):
-            attributes = json.loads(body)
-            redrives[name] = attributes.pop("RedrivePolicy", None)
-            self._sqs.create_queue(name, **attributes)
-            self._queues[name], self._messages[name] = body, set()
-        for name, policy in redrives.items():  # once the dead-letter queues are there
-            if policy:
-                self._sqs.set_queue_attributes(name, {"RedrivePolicy": policy})
-        for name, identity, body in self._database.execute("SELECT queue, message, body FROM messages ORDER BY id"):
-            self._sqs.queues[name].add_message(pickle.loads(body))  # noqa: S301 - as above
-            self._messages[name].add(identity)
-
-    def save(self, touched: tuple[str, str, str | None] | None = None) -> None:
+    def save(self, bucket: str, key: str, version: str | None) -> None:
         """Commit what changed since the last call.
 
-        ``touched``: bucket, key and version id (None: the latest) that a request named; an object's tags, ACL and locks
-        change in place, which the key store can't see.
+        The arguments are what the request named: an object's tags, ACL and locks change in place, which nothing else tells.
+        ``version``: None for the latest.
         """
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            self._save_buckets()
-            if touched and (bucket := self._s3.buckets.get(touched[0])) and touched[1] in bucket.keys:
-                _changed(bucket).add(touched[1])
-            for name, bucket in self._s3.buckets.items():
-                for key in _changed(bucket):
-                    self._save_key(name, key, bucket.keys.getlist(key, []), touched[2] if touched else None)
-                _changed(bucket).clear()
-            self._save_queues()
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        keys: Any = self._s3.buckets[bucket].keys if bucket in self._s3.buckets else {}
+        if key in keys:
+            keys.changed.add(key)
+            version = version or str(keys[key].version_id)
+        named = ("version", bucket, key, version)
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for unit, rows in self._changed().items():
+                kept = self._kept.get(unit, {})
+                for row in kept.keys() - rows.keys():
+                    self._database.execute("DELETE FROM state WHERE name = ?", (json.dumps(row),))
+                for row, value in rows.items():
+                    if row not in kept or kept[row] != value:
+                        statement = "REPLACE INTO state (body, kind, name) VALUES (?, ?, ?)"
+                    elif row == named:  # it keeps its id, which says how old a version is
+                        statement = "UPDATE state SET body = ? WHERE kind = ? AND name = ?"
+                    else:
+                        continue
+                    self._database.execute(statement, (self._body(value), row[0], json.dumps(row)))
+                self._kept[unit] = rows
 
-    def _save_buckets(self) -> None:
-        for name in self._buckets.keys() - self._s3.buckets.keys():
-            self._database.execute("DELETE FROM buckets WHERE name = ?", (name,))
-            self._database.execute("DELETE FROM versions WHERE bucket = ?", (name,))
-            del self._buckets[name]
+    def _changed(self) -> dict[tuple[str, ...], dict[tuple[str, ...], Any]]:
+        """What there is now of all that may have changed since the last call, in the form of ``_kept``.
+
+        A row is named by its kind, its bucket or queue and its own name; a value that changed is not equal to the kept one.
+        """
+        others: dict[tuple[str, ...], Any] = {}
+        found: dict[tuple[str, ...], dict[tuple[str, ...], Any]] = {(): others}
         for name, bucket in self._s3.buckets.items():
-            bare = copy.copy(bucket)
-            bare.keys, bare.multiparts = _VersionedKeyStore(), s3.MultipartDict()
-            body = pickle.dumps((bare, self._tags(bucket.arn)))
-            if self._buckets.get(name) != body:
-                self._database.execute("REPLACE INTO buckets VALUES (?, ?)", (name, body))
-                self._buckets[name] = body
+            bare: Any = copy.copy(bucket)
+            bare.keys, bare.multiparts = None, None
+            others["bucket", name] = pickle.dumps((bare, self._tags(bucket.arn)))
+            assert isinstance(bucket.keys, KeyStore)
+            for key in bucket.keys.changed:
+                versions = bucket.keys.getlist(key, [])
+                found[name, key] = {("version", name, key, str(version.version_id)): version for version in versions}
+            bucket.keys.changed.clear()
+        for name, queue in self._sqs.queues.items():
+            attributes = {key: value for key, value in queue.attributes.items() if key in _QUEUE_ATTRIBUTES and value is not None}
+            others["queue", name] = attributes
+            if queue.redrive_policy:
+                others["redrive", name] = json.dumps(queue.redrive_policy)
+            # moto shows the visible messages only.
+            others |= {("message", name, message.id): message for message in queue._messages}  # noqa: SLF001 - as the comment says
+        return found
 
-    def _save_key(self, bucket: str, key: str, versions: list[Any], named: str | None) -> None:
-        # Any name that a client could send, lone surrogates included.
-        raw = key.encode("utf-8", "surrogatepass")
-        place = (bucket, raw)
-        stored = {row[0] for row in self._database.execute("SELECT version FROM versions WHERE bucket = ? AND key = ?", place)}
-        current = {str(version.version_id) for version in versions}
-        for gone in stored - current:
-            self._database.execute("DELETE FROM versions WHERE bucket = ? AND key = ? AND version = ?", (*place, gone))
-        for version in versions:
-            identity = str(version.version_id)
-            if identity in stored and version is not versions[-1] and identity != named:
-                continue
-            kept, tags = version, {}
-            if isinstance(version, s3.FakeDeleteMarker):
-                kept = copy.copy(version)
-                replace(kept, "key", None)  # the object before it, which has a row of its own
-            else:
-                tags = self._tags(version.arn)
-            self._database.execute(
-                "INSERT INTO versions (bucket, key, version, body) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (bucket, key, version) DO UPDATE SET body = excluded.body",
-                (*place, identity, pickle.dumps((kept, tags))),
-            )
+    def _body(self, value: Any) -> bytes:
+        """What is written of a value of ``_state``."""
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, s3.FakeDeleteMarker):
+            marker: Any = copy.copy(value)
+            marker.key = None  # the object before it, which has a row of its own
+            value = marker, {}
+        elif isinstance(value, s3.FakeKey):
+            value = value, self._tags(value.arn)
+        elif isinstance(value, sqs.Message):
+            value = copy.copy(value)
+            value.visible_at, value.receipt_handle = 0.0, None
+            value._old_receipt_handles = []  # noqa: SLF001 - handles of an earlier run mean nothing to the next
+        return pickle.dumps(value)
 
     def _tags(self, arn: str) -> dict[str, Any]:
         return {arn: self._s3.tagger.tags[arn]} if arn in self._s3.tagger.tags else {}
-
-    def _save_queues(self) -> None:
-        for name in self._queues.keys() - self._sqs.queues.keys():
-            self._database.execute("DELETE FROM queues WHERE name = ?", (name,))
-            self._database.execute("DELETE FROM messages WHERE queue = ?", (name,))
-            del self._queues[name], self._messages[name]
-        for name, queue in self._sqs.queues.items():
-            attributes = {key: value for key, value in queue.attributes.items() if key in _QUEUE_ATTRIBUTES and value is not None}
-            body = json.dumps(attributes, default=str)
-            if self._queues.get(name) != body:
-                self._database.execute("REPLACE INTO queues VALUES (?, ?)", (name, body))
-                self._queues[name] = body
-            stored = self._messages.setdefault(name, set())
-            current = {message.id: message for message in queue._messages}  # noqa: SLF001 - moto shows the visible ones only
-            for gone in stored - current.keys():
-                self._database.execute("DELETE FROM messages WHERE queue = ? AND message = ?", (name, gone))
-            for new in [identity for identity in current if identity not in stored]:
-                row = (name, new, pickle.dumps(_as_sent(current[new])))
-                self._database.execute("INSERT INTO messages (queue, message, body) VALUES (?, ?, ?)", row)
-            self._messages[name] = set(current)
-
-
-def _as_sent(message: Any) -> Any:
-    fresh = copy.copy(message)
-    fresh.visible_at, fresh.receipt_handle = 0.0, None
-    fresh._old_receipt_handles = []  # noqa: SLF001 - handles of an earlier run mean nothing to the next
-    return fresh

@@ -15,8 +15,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -29,21 +29,16 @@ TIMEOUT = 30.0
 FUNCTION = "lex-ingest-s3-events"
 
 
-@dataclass(frozen=True, slots=True)
-class LambdaContext:
+def lambda_context() -> SimpleNamespace:
     """The attributes of Lambda's context object that handlers and powertools read."""
-
-    aws_request_id: str
-    function_name: str = FUNCTION
-    function_version: str = "$LATEST"
-    memory_limit_in_mb: int = 512
-    invoked_function_arn: str = f"arn:aws:lambda:us-east-1:123456789012:function:{FUNCTION}"
-    log_group_name: str = f"/aws/lambda/{FUNCTION}"
-    log_stream_name: str = "local"
-    deadline: float = field(default_factory=lambda: time.monotonic() + TIMEOUT)
-
-    def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((self.deadline - time.monotonic()) * 1000))
+    deadline = time.monotonic() + TIMEOUT
+    return SimpleNamespace(
+        aws_request_id=str(uuid.uuid4()),
+        function_name=FUNCTION,
+        memory_limit_in_mb=512,
+        invoked_function_arn=f"arn:aws:lambda:us-east-1:123456789012:function:{FUNCTION}",
+        get_remaining_time_in_millis=lambda: max(0, int((deadline - time.monotonic()) * 1000)),
+    )
 
 
 def sqs_event(messages: list[Any], queue_arn: str, region: str) -> dict[str, Any]:
@@ -82,12 +77,10 @@ def log(level: str, message: str, error: Exception) -> None:
 def failed_messages(answer: Any, messages: list[Any]) -> set[str]:
     """The message ids that must come again. An answer that is no batch answer means success, a wrong one failure of all."""
     everything = {message["MessageId"] for message in messages}
-    if not isinstance(answer, dict) or not answer.get("batchItemFailures"):
-        return set()
-    failures = {item.get("itemIdentifier") for item in answer["batchItemFailures"]}
-    if not failures <= everything:
-        return everything
-    return failures
+    named = answer.get("batchItemFailures") if isinstance(answer, dict) else None
+    failures = {item.get("itemIdentifier") for item in named or []}
+    unknown = failures - everything
+    return everything if unknown else failures
 
 
 def deliver(sqs: Any, queue_url: str, queue_arn: str, handler: Callable[[dict[str, Any], Any], Any], wait: int = 20) -> int:
@@ -98,19 +91,20 @@ def deliver(sqs: Any, queue_url: str, queue_arn: str, handler: Callable[[dict[st
     messages = received.get("Messages", [])
     if not messages:
         return 0
-    context = LambdaContext(aws_request_id=str(uuid.uuid4()))
     try:
-        failed = failed_messages(handler(sqs_event(messages, queue_arn, sqs.meta.region_name), context), messages)
+        failed = failed_messages(handler(sqs_event(messages, queue_arn, sqs.meta.region_name), lambda_context()), messages)
     except Exception as error:  # noqa: BLE001 - whatever a function raises, Lambda keeps the batch
         log("ERROR", "the handler failed", error)
         failed = {message["MessageId"] for message in messages}
     done = [message for message in messages if message["MessageId"] not in failed]
-    again = [message for message in messages if message["MessageId"] in failed]
-    entries = [{"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(done)]
-    if entries:
+    if done:
+        entries = [{"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]} for index, message in enumerate(done)]
         sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
-    for message in again:
-        sqs.change_message_visibility(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=RETRY_AFTER)
+    for message in messages:
+        if message["MessageId"] in failed:
+            sqs.change_message_visibility(
+                QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=RETRY_AFTER
+            )
     return len(messages)
 
 
@@ -121,12 +115,11 @@ def main() -> None:
     queue_url = os.environ["QUEUE_URL"]
     config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
     sqs = boto3.client("sqs", config=config)
-    queue_arn = ""
+    account, name = queue_url.rsplit("/", 2)[1:]
+    queue_arn = f"arn:aws:sqs:{sqs.meta.region_name}:{account}:{name}"
+    Path("run/events.ready").touch()  # in the data folder; `up` waits for it
     while True:
         try:
-            if not queue_arn:
-                queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-                Path(os.environ["LEX_LOCAL_READY"]).touch()
             deliver(sqs, queue_url, queue_arn, lambda_handler)
         except (BotoCoreError, ClientError) as error:
             # The API is being started again, or forgot a receipt when it was: the message comes once more.

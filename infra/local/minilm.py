@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import itertools
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,27 +38,12 @@ _TOKENIZER_FILE = (
 )  # fmt: skip
 
 
-class ModelFileError(Exception):
-    """A file of the model is missing or is not the one that was measured."""
-
-
 def _checked(distribution: str, name: str, digest: str) -> bytes:
-    try:
-        path = Path(str(importlib.metadata.distribution(distribution).locate_file(name)))
-        content = path.read_bytes()
-    except (importlib.metadata.PackageNotFoundError, OSError) as error:
-        raise ModelFileError(f"{name} of the package {distribution} can't be read: {error}") from None
+    path = Path(str(importlib.metadata.distribution(distribution).locate_file(name)))
+    content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise ModelFileError(f"{path} is not the file that this project was measured with (its SHA-256 differs)")
+        raise RuntimeError(f"{path} is not the file that this project was measured with (its SHA-256 differs)")
     return content
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """``vectors``: one row of 384 float32 a text, of length 1. ``tokens``: of all texts, special ones not counted."""
-
-    vectors: NDArray[np.float32]
-    tokens: int
 
 
 def windows(count: int) -> list[slice]:
@@ -78,13 +62,13 @@ class Model:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
         self._session = onnxruntime.InferenceSession(_checked(*_MODEL_FILE), options, providers=["CPUExecutionProvider"])
-        self._inputs = {item.name for item in self._session.get_inputs()}
         self._tokenizer = Tokenizer.from_buffer(_checked(*_TOKENIZER_FILE))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._first, self._last = self._tokenizer.encode("").ids  # [CLS] and [SEP]
 
-    def embed(self, texts: list[str]) -> Embedded:
+    def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
+        """One row of 384 numbers a text, of length 1; and the tokens of all texts, special ones not counted."""
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
         pieces = [(owner, ids[cut]) for owner, ids in enumerate(encoded) for cut in windows(len(ids))]
         pieces.sort(key=lambda piece: len(piece[1]))  # like lengths together: little padding
@@ -94,7 +78,7 @@ class Model:
             for (owner, ids), vector in zip(batch, self._pooled([ids for _, ids in batch]), strict=True):
                 sums[owner] += vector * max(1, len(ids))
         vectors = sums / np.linalg.norm(sums, axis=1, keepdims=True)
-        return Embedded(vectors.astype(np.float32), sum(len(ids) for ids in encoded))
+        return vectors.astype(np.float32), sum(len(ids) for ids in encoded)
 
     def _pooled(self, batch: list[list[int]]) -> NDArray[Any]:
         """One normalised vector a window: the mean of its tokens' vectors, padding left out."""
@@ -105,7 +89,7 @@ class Model:
             tokens[row, : len(ids) + 2] = [self._first, *ids, self._last]
             mask[row, : len(ids) + 2] = 1
         feed = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros_like(tokens)}
-        hidden = self._session.run(None, {name: value for name, value in feed.items() if name in self._inputs})[0]
+        hidden = self._session.run(None, feed)[0]
         weights = mask[:, :, None].astype(np.float32)
         means = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
         return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))

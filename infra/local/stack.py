@@ -6,19 +6,18 @@ the index. Several stacks live side by side, each in its folder.
 
 from __future__ import annotations
 
-import http.client
 import os
 import subprocess
 import time
-import xmlrpc.client
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.local import child, postgres, supervision
 from infra.local import parts as catalogue
-from infra.local import postgres, supervision
-from infra.local.folder import Folder, Memory, StackError
-from infra.local.parts import PARTS, SERVICES
+from infra.local.folder import Folder, StackError, create
+from infra.local.parts import PARTS
+from infra.local.supervision import Process
 
 __all__ = ["PARTS", "Part", "Stack", "StackError", "down", "find", "up"]
 
@@ -28,7 +27,7 @@ START = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """``state`` is supervisord's word: RUNNING, STARTING, STOPPED, EXITED …; ``pid`` is None unless it runs."""
+    """``state`` is RUNNING, or RESTARTING where its process has ended; ``pid`` is None unless it runs."""
 
     name: str
     state: str
@@ -38,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running stack. ``environment`` is what a client of it needs; ``supervisor`` is set where ``up`` stays in front."""
+    """A running stack. ``environment`` is what a client of it needs; ``supervisor`` is set where this ``up`` started it."""
 
     data_dir: Path
     environment: dict[str, str]
@@ -46,44 +45,41 @@ class Stack:
     supervisor: subprocess.Popen[bytes] | None = None
 
     def parts(self) -> list[Part]:
-        """Each part as the supervisor sees it now.
+        """Each part as it is now."""
+        return [self._part(name) for name in self.part_names]
 
-        Raises:
-            StackError: the supervisor does not answer.
-        """
-        try:
-            infos = supervision.ask(Folder(self.data_dir).load(), "getAllProcessInfo")
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-            raise StackError(f"The supervisor of {self.data_dir} does not answer ({error}): run `lex-ingest down`.") from None
-        by_name = {info["name"]: info for info in infos}
-        return [_part(by_name[name]) for name in self.part_names if name in by_name]
+    def _part(self, name: str) -> Part:
+        run = self.data_dir / "run"
+        pid = child.recorded(run, name)
+        if pid is None:
+            return Part(name, "RESTARTING", None, 0)
+        return Part(name, "RUNNING", pid, int(max(0.0, time.time() - (run / f"{name}.pid").stat().st_mtime)))
 
     def is_running(self) -> bool:
-        return supervision.is_running(Folder(self.data_dir))
-
-
-def _part(info: dict[str, object]) -> Part:
-    pid, now, start = (int(str(info[name])) for name in ("pid", "now", "start"))
-    return Part(str(info["name"]), str(info["statename"]), pid or None, max(0, now - start) if pid else 0)
+        return supervision.is_running(Folder.load(self.data_dir))
 
 
 def find(data_dir: Path) -> Stack | None:
     """The running stack of that folder, once all of its parts have answered; else None."""
-    folder = Folder(data_dir.absolute())
-    if not (folder.ready.exists() and supervision.is_running(folder)):
+    folder = Folder.load(data_dir)
+    if not (folder.parts and supervision.is_running(folder)):
         return None
-    memory = folder.load()
-    return Stack(folder.path, memory.environment, tuple(memory.parts))
+    return Stack(folder.path, folder.environment, tuple(folder.parts))
 
 
 def down(data_dir: Path) -> bool:
     """Stop every process of the folder; whether there was one. What the folder keeps stays."""
-    folder = Folder(data_dir.absolute())
-    if not folder.run.is_dir():
+    path = data_dir.absolute()
+    if not (path / "run").is_dir():
         return False
-    with folder.lock():
-        folder.ready.unlink(missing_ok=True)
-        return supervision.stop(folder, list(PARTS))
+    with Folder.locked(path) as folder:
+        return _stop(folder)
+
+
+def _stop(folder: Folder) -> bool:
+    folder.parts = []
+    folder.save()
+    return supervision.stop(folder)
 
 
 def up(
@@ -101,69 +97,72 @@ def up(
     Raises:
         StackError: a part can't start, the folder can't be used, or the running stack lacks one of the parts.
     """
-    folder = Folder(data_dir.absolute())
-    folder.create()
+    path = data_dir.absolute()
+    create(path)
     user = catalogue.of_user(os.environ)
     names = catalogue.wanted(parts, user)
-    with folder.lock():
-        running = find(folder.path)
-        if running:
+    with Folder.locked(path) as folder:
+        if running := find(path):
             if missing := set(names) - set(running.part_names):
                 lacks = ", ".join(sorted(missing))
-                raise StackError(f"A stack runs in {folder.path} without {lacks}: run `lex-ingest down` first.")
-            on_progress(f"already running in {folder.path}")
+                raise StackError(f"A stack runs in {path} without {lacks}: run `lex-ingest down` first.")
+            on_progress(f"already running in {path}")
             return running
-        if supervision.stop(folder, list(PARTS)):
+        if _stop(folder):
             on_progress("ended what an interrupted run had left")
         supervisor = None
         try:
-            memory = folder.load()
             if "postgres" in names:
                 on_progress("preparing PostgreSQL")
-                memory.secret("postgres")
-                folder.save(memory)  # before the cluster knows the password
-                postgres.prepare(folder, memory)
-            processes = catalogue.processes(folder, memory, names, user)
-            supervisor = supervision.start(folder, memory, processes, detach)
-            memory.parts = list(names)
-            folder.save(memory)
-            _start(folder, memory, [name for name in names if name in SERVICES], on_progress)
-            _prepare(folder, memory, "worker" in names if migrate_database is None else migrate_database, on_progress)
-            _start(folder, memory, [name for name in names if name not in SERVICES], on_progress)
+                postgres.prepare(folder)
+            groups = catalogue.processes(folder, names, user)
+            supervisor = supervision.start(folder, groups, detach)
+            _wait_for(folder, groups["services"], supervisor, on_progress)
+            _prepare(folder, names, "worker" in names if migrate_database is None else migrate_database, on_progress)
+            (folder.run / supervision.PREPARED).touch()
+            _wait_for(folder, groups["clients"], supervisor, on_progress)
+            folder.parts = list(names)
+            folder.save()
         except BaseException:  # Ctrl-C included: nothing may be left behind
-            supervision.stop(folder, list(PARTS), supervisor)
+            _stop(folder)
+            if supervisor is not None:
+                supervisor.wait()
             raise
-        folder.ready.touch()
-        return Stack(folder.path, memory.environment, names, supervisor)
+        return Stack(path, folder.environment, names, supervisor)
 
 
-def _start(folder: Folder, memory: Memory, names: list[str], on_progress: Callable[[str], None]) -> None:
-    """Start the parts together and wait for each."""
+def _wait_for(
+    folder: Folder, processes: list[Process], supervisor: subprocess.Popen[bytes], on_progress: Callable[[str], None]
+) -> None:
     started = time.monotonic()
-    for name in names:
-        supervision.ask(memory, "startProcess", name, False)
-    for name in names:
-        supervision.wait_for(
-            f"the part {name!r}",
-            lambda name=name: catalogue.answers(name, folder, memory),  # type: ignore[misc]  # mypy can't infer a default's type
-            START,
-            lambda name=name: f"The end of {folder.log / name}.log:\n{folder.log_tail(name)}",  # type: ignore[misc]  # the same
-        )
+    for name in [process.name for process in processes]:
+        reason = ""
+        while True:
+            if supervisor.poll() is not None:
+                raise StackError(f"The supervisor ended.{folder.log_tail(child.SUPERVISOR)}")
+            try:
+                if catalogue.answers(folder, name):
+                    break
+            except Exception as error:  # noqa: BLE001 - drivers differ in what they raise while nobody listens
+                reason = f" {type(error).__name__}: {error}."
+            if time.monotonic() > started + START:
+                raise StackError(f"The part {name!r} did not answer within {START:.0f} s.{reason}{folder.log_tail(name)}")
+            time.sleep(0.05)
         on_progress(f"{name} answers after {time.monotonic() - started:.1f} s")
 
 
-def _prepare(folder: Folder, memory: Memory, migrate_database: bool, on_progress: Callable[[str], None]) -> None:
+def _prepare(folder: Folder, names: tuple[str, ...], migrate_database: bool, on_progress: Callable[[str], None]) -> None:
     """The database and its tables, the bucket and its queues; running it again changes nothing."""
-    if "postgres" in memory.parts:
-        postgres.create_database(memory)
+    if "postgres" in names:
+        postgres.create_database(folder)
         if migrate_database:
             from worker.services.migration import migrate
             from worker.settings import Settings
 
-            migrate(Settings.from_environment(memory.environment))
+            migrate(Settings.from_environment(folder.environment))
             on_progress("the database is migrated")
-    if "aws" in memory.parts:
+    if "aws" in names:
         from infra.local.resources import ensure
 
-        ensure(memory.environment)
+        ensure(folder.environment)
         on_progress("the bucket and its queue are there")

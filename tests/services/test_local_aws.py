@@ -16,10 +16,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from infra.local.child import recorded
 from infra.local.folder import Folder
 from infra.local.parts import answers
 from infra.local.stack import Stack, down, up
-from infra.local.supervision import wait_for
 
 BUCKET = "documents"
 
@@ -27,8 +27,11 @@ BUCKET = "documents"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("aws stack")
-    yield up(folder, parts=("aws",))
+    running = up(folder, parts=("aws",), detach=False)
+    yield running
     down(folder)
+    assert running.supervisor is not None
+    running.supervisor.wait()
 
 
 @contextlib.contextmanager
@@ -74,10 +77,20 @@ def names(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def kill(stack: Stack) -> None:
     """kill -9 of the API, and wait until its successor runs; a client's own retries do the rest."""
-    before = int((stack.data_dir / "run" / "aws.pid").read_text())
+    folder = Folder.load(stack.data_dir)
+    before = recorded(folder.run, "aws")
+    assert before is not None
     os.kill(before, signal.SIGKILL)
-    wait_for("aws", lambda: answers("aws", Folder(stack.data_dir), Folder(stack.data_dir).load()), 20, lambda: "")
-    assert stack.parts()[0].pid != before
+    deadline = time.monotonic() + 20
+    while recorded(folder.run, "aws") in (None, before) or not answered(folder):
+        assert time.monotonic() < deadline, folder.log_tail("aws")
+        time.sleep(0.02)
+
+
+def answered(folder: Folder) -> bool:
+    with contextlib.suppress(OSError):
+        return answers(folder, "aws")
+    return False
 
 
 def test_objects_settings_and_undelivered_messages_survive_a_kill(stack: Stack, s3: Any, sqs: Any) -> None:
@@ -110,6 +123,23 @@ def test_objects_settings_and_undelivered_messages_survive_a_kill(stack: Stack, 
     assert json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] == 5
     s3.put_object(Bucket=BUCKET, Key="after", Body=b"x")
     assert names(drain(stack, sqs)) == [("ObjectCreated:Put", "after")]
+
+
+def test_the_order_of_versions_and_their_tags_survive_a_kill(stack: Stack, s3: Any) -> None:
+    s3.create_bucket(Bucket="ordered")
+    s3.put_object(Bucket="ordered", Key="a é", Body=b"before versioning")
+    s3.put_bucket_versioning(Bucket="ordered", VersioningConfiguration={"Status": "Enabled"})
+    second = s3.put_object(Bucket="ordered", Key="a é", Body=b"second")["VersionId"]
+    third = s3.put_object(Bucket="ordered", Key="a é", Body=b"third")["VersionId"]
+    tags = [{"Key": "colour", "Value": "blue"}]
+    s3.put_object_tagging(Bucket="ordered", Key="a é", VersionId=second, Tagging={"TagSet": tags})
+
+    kill(stack)
+
+    listed = [item["VersionId"] for item in s3.list_object_versions(Bucket="ordered")["Versions"]]
+    assert listed == [third, second, "null"]
+    assert s3.get_object(Bucket="ordered", Key="a é")["Body"].read() == b"third"
+    assert s3.get_object_tagging(Bucket="ordered", Key="a é", VersionId=second)["TagSet"] == tags
 
 
 def test_a_message_that_was_received_but_not_deleted_comes_again_after_a_kill(stack: Stack, s3: Any, sqs: Any) -> None:

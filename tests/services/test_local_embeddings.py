@@ -23,8 +23,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         patch.setenv("HOME", str(home))
         patch.delenv("OPENAI_API_KEY", raising=False)
         folder = tmp_path_factory.mktemp("embeddings")
-        yield up(folder, parts=("embeddings",))
+        running = up(folder, parts=("embeddings",), detach=False)
+        yield running
         down(folder)
+        assert running.supervisor is not None
+        running.supervisor.wait()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def test_what_can_not_be_answered_raises_the_clients_own_errors(client: openai.O
 def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: openai.OpenAI) -> None:
     vectors(client, "anything")
     home = stack.data_dir.parent / "home0"
-    assert json.loads((stack.data_dir / "run" / "embeddings.json").read_text())["env"]["HOME"] == str(home)
+    assert json.loads((stack.data_dir / "run" / "processes.json").read_text())["embeddings"]["environment"]["HOME"] == str(home)
     assert list(home.rglob("*")) == []
 
 
@@ -101,11 +104,12 @@ def test_the_server_is_not_started_where_the_user_has_a_provider(tmp_path: Path,
     monkeypatch.setenv("OPENAI_API_KEY", "sk-users-own")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("LEX_INGEST_EMBEDDING_MODEL", "the-users-model")
-    try:
-        stack = up(tmp_path / "d", parts=("valkey", "embeddings"))
-        assert [part.name for part in stack.parts()] == ["valkey"]
-        assert stack.environment["OPENAI_API_KEY"] == "sk-users-own"
-        assert stack.environment["LEX_INGEST_EMBEDDING_MODEL"] == "the-users-model"
-        assert "LEX_INGEST_EMBEDDING_PROVIDER" not in stack.environment
-    finally:
-        down(tmp_path / "d")
+    stack = up(tmp_path / "d", parts=("valkey", "embeddings"), detach=False)
+    found = stack.parts()
+    down(tmp_path / "d")
+    assert stack.supervisor is not None
+    stack.supervisor.wait()
+    assert [part.name for part in found] == ["valkey"]
+    assert stack.environment["OPENAI_API_KEY"] == "sk-users-own"
+    assert stack.environment["LEX_INGEST_EMBEDDING_MODEL"] == "the-users-model"
+    assert "LEX_INGEST_EMBEDDING_PROVIDER" not in stack.environment

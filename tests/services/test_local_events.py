@@ -16,30 +16,23 @@ import boto3
 import pytest
 
 from infra.local import events
-from infra.local.stack import Stack, down, up
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("events")
-    yield up(folder, parts=("aws",))
-    down(folder)
+def client(services: dict[str, str]) -> Iterator[Any]:
+    session = boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+    with contextlib.closing(session.client("sqs", endpoint_url=services["AWS_ENDPOINT_URL"])) as client:
+        # What other tests left there.
+        client.purge_queue(QueueUrl=services["QUEUE_URL"])
+        yield client
 
 
 @pytest.fixture
-def sqs(stack: Stack) -> Iterator[Any]:
-    session = boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    with contextlib.closing(session.client("sqs", endpoint_url=stack.environment["AWS_ENDPOINT_URL"])) as client:
-        # The s3:TestEvent that S3 sends when a bucket's notifications are set; it came before the first test.
-        drain(stack, client)
-        yield client
-        drain(stack, client)
-
-
-def drain(stack: Stack, client: Any) -> None:
+def sqs(services: dict[str, str], client: Any) -> Iterator[Any]:
+    yield client
     for name in ("QUEUE_URL", "DEAD_LETTER_QUEUE_URL"):
-        for message in client.receive_message(QueueUrl=stack.environment[name], MaxNumberOfMessages=10).get("Messages", []):
-            client.delete_message(QueueUrl=stack.environment[name], ReceiptHandle=message["ReceiptHandle"])
+        for message in client.receive_message(QueueUrl=services[name], MaxNumberOfMessages=10).get("Messages", []):
+            client.delete_message(QueueUrl=services[name], ReceiptHandle=message["ReceiptHandle"])
 
 
 class Handler:
@@ -53,23 +46,23 @@ class Handler:
         return self.answer(event) if callable(self.answer) else self.answer
 
 
-def deliver(stack: Stack, sqs: Any, handler: Any) -> int:
+def deliver(services: dict[str, str], sqs: Any, handler: Any) -> int:
     arn = "arn:aws:sqs:us-east-1:123456789012:lex-ingest-events"
-    return events.deliver(sqs, stack.environment["QUEUE_URL"], arn, handler, wait=1)
+    return events.deliver(sqs, services["QUEUE_URL"], arn, handler, wait=1)
 
 
-def left(stack: Stack, sqs: Any, queue: str = "QUEUE_URL") -> int:
+def left(services: dict[str, str], sqs: Any, queue: str = "QUEUE_URL") -> int:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    found = sqs.get_queue_attributes(QueueUrl=stack.environment[queue], AttributeNames=names)["Attributes"]
+    found = sqs.get_queue_attributes(QueueUrl=services[queue], AttributeNames=names)["Attributes"]
     return sum(int(found[name]) for name in names)
 
 
-def test_the_handler_gets_the_event_that_lambda_builds(stack: Stack, sqs: Any) -> None:
+def test_the_handler_gets_the_event_that_lambda_builds(services: dict[str, str], sqs: Any) -> None:
     attribute = {"trace": {"DataType": "String", "StringValue": "abc"}}
-    sqs.send_message(QueueUrl=stack.environment["QUEUE_URL"], MessageBody="the body é", MessageAttributes=attribute)
+    sqs.send_message(QueueUrl=services["QUEUE_URL"], MessageBody="the body é", MessageAttributes=attribute)
     handler = Handler()
 
-    assert deliver(stack, sqs, handler) == 1
+    assert deliver(services, sqs, handler) == 1
 
     [(event, context)] = handler.calls
     [record] = event["Records"]
@@ -91,23 +84,25 @@ def test_the_handler_gets_the_event_that_lambda_builds(stack: Stack, sqs: Any) -
     assert 0 < context.get_remaining_time_in_millis() <= 30_000
     for name in ("function_name", "memory_limit_in_mb", "invoked_function_arn", "aws_request_id"):
         assert getattr(context, name)
-    assert left(stack, sqs) == 0
+    assert left(services, sqs) == 0
 
 
-def test_only_the_messages_that_the_handler_names_come_again(stack: Stack, sqs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_messages_that_the_handler_names_come_again(
+    services: dict[str, str], sqs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(events, "RETRY_AFTER", 0)
     for body in ("good 1", "bad", "good 2"):
-        sqs.send_message(QueueUrl=stack.environment["QUEUE_URL"], MessageBody=body)
+        sqs.send_message(QueueUrl=services["QUEUE_URL"], MessageBody=body)
 
     def fail_bad(event: dict[str, Any]) -> dict[str, Any]:
         bad = [record["messageId"] for record in event["Records"] if record["body"] == "bad"]
         return {"batchItemFailures": [{"itemIdentifier": identity} for identity in bad]}
 
     handler = Handler(fail_bad)
-    while left(stack, sqs) > 1:
-        deliver(stack, sqs, handler)
+    while left(services, sqs) > 1:
+        deliver(services, sqs, handler)
     again = Handler()
-    assert deliver(stack, sqs, again) == 1
+    assert deliver(services, sqs, again) == 1
     [(event, _)] = again.calls
     assert event["Records"][0]["body"] == "bad"
     assert int(event["Records"][0]["attributes"]["ApproximateReceiveCount"]) >= 2
@@ -115,10 +110,10 @@ def test_only_the_messages_that_the_handler_names_come_again(stack: Stack, sqs: 
 
 @pytest.mark.parametrize("answer", ["raises", {"batchItemFailures": [{"itemIdentifier": "unknown"}]}])
 def test_an_exception_or_a_wrong_answer_deletes_nothing_and_five_of_them_end_in_the_dead_letter_queue(
-    stack: Stack, sqs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: Any
+    services: dict[str, str], sqs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: Any
 ) -> None:
     monkeypatch.setattr(events, "RETRY_AFTER", 0)
-    sqs.send_message(QueueUrl=stack.environment["QUEUE_URL"], MessageBody="poison")
+    sqs.send_message(QueueUrl=services["QUEUE_URL"], MessageBody="poison")
 
     def fail(_: dict[str, Any]) -> Any:
         if answer == "raises":
@@ -127,14 +122,14 @@ def test_an_exception_or_a_wrong_answer_deletes_nothing_and_five_of_them_end_in_
 
     handler = Handler(fail)
     for _ in range(5):
-        assert deliver(stack, sqs, handler) == 1
-    assert left(stack, sqs) == 1
-    assert deliver(stack, sqs, handler) == 0
+        assert deliver(services, sqs, handler) == 1
+    assert left(services, sqs) == 1
+    assert deliver(services, sqs, handler) == 0
     assert len(handler.calls) == 5
-    assert left(stack, sqs) == 0
-    [message] = sqs.receive_message(QueueUrl=stack.environment["DEAD_LETTER_QUEUE_URL"])["Messages"]
+    assert left(services, sqs) == 0
+    [message] = sqs.receive_message(QueueUrl=services["DEAD_LETTER_QUEUE_URL"])["Messages"]
     assert message["Body"] == "poison"
-    sqs.delete_message(QueueUrl=stack.environment["DEAD_LETTER_QUEUE_URL"], ReceiptHandle=message["ReceiptHandle"])
+    sqs.delete_message(QueueUrl=services["DEAD_LETTER_QUEUE_URL"], ReceiptHandle=message["ReceiptHandle"])
     assert ("the database is away" in capsys.readouterr().err) == (answer == "raises")
 
 

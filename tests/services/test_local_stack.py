@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,33 @@ import pytest
 import redis
 
 from infra.local import child, postgres
-from infra.local.folder import Folder, StackError
+from infra.local.folder import Folder, StackError, create
 from infra.local.stack import Stack, down, find, up
+from infra.local.supervision import Process
 
 PARTS = ("postgres", "valkey")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """A name with characters that configuration files and shells treat in their own way."""
-    path = tmp_path / "data #1; 100%(x)s 'é"
-    yield path
-    down(path)
+    return tmp_path / "data #1; 100%(x)s 'é"
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., Stack]]:
+    """``up`` of stacks that end with the test, however that ends."""
+    started: list[Stack] = []
+
+    def start(path: Path = folder, parts: tuple[str, ...] = PARTS, **options: Any) -> Stack:
+        started.append(up(path, parts=parts, detach=False, **options))
+        return started[-1]
+
+    yield start
+    for stack in started:
+        down(stack.data_dir)
+        if stack.supervisor is not None:
+            stack.supervisor.wait()
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
@@ -53,8 +70,8 @@ def answers(stack: Stack) -> bool:
     return False
 
 
-def test_parts_that_are_killed_come_back_with_what_they_had(folder: Path) -> None:
-    stack = up(folder, parts=PARTS)
+def test_parts_that_are_killed_come_back_with_what_they_had(folder: Path, start: Callable[..., Stack]) -> None:
+    stack = start()
     with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
     with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
@@ -80,8 +97,10 @@ def test_parts_that_are_killed_come_back_with_what_they_had(folder: Path) -> Non
         assert client.get("kept") == b"7"
 
 
-def test_a_killed_supervisor_leaves_nothing_for_long_and_up_recovers_with_the_same_ports(folder: Path) -> None:
-    stack = up(folder, parts=PARTS)
+def test_a_killed_supervisor_leaves_nothing_for_long_and_up_recovers_with_the_same_ports(
+    folder: Path, start: Callable[..., Stack]
+) -> None:
+    stack = start()
     pids = processes(folder)
     assert set(pids) == {"supervisord", *PARTS}
 
@@ -89,32 +108,33 @@ def test_a_killed_supervisor_leaves_nothing_for_long_and_up_recovers_with_the_sa
 
     until(lambda: not any(child.identity(pid) for pid in pids.values()), 15)
     assert find(folder) is None
-    again = up(folder, parts=PARTS)
+    again = start()
     assert again.environment == stack.environment
     assert answers(again)
 
 
-def test_up_ends_a_part_that_outlived_its_supervisor(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_ends_a_part_that_outlived_its_supervisor(
+    folder: Path, start: Callable[..., Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("infra.local.supervision.PATIENCE", 0.5)
-    place = Folder(folder)
-    place.create()
+    create(folder)
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    spec = {"name": "valkey", "argv": [sys.executable, "-c", stubborn], "env": {}, "cwd": str(folder), "run": str(place.run)}
-    (place.run / "valkey.json").write_text(child.encode({**spec, "detach": str(place.log / "valkey.log")}))
-    subprocess.run([sys.executable, "-I", "-S", child.__file__, str(place.run / "valkey.json")], check=True)
-    until(lambda: child.recorded(place.run, "valkey"))
-    outlived = processes(folder)["valkey"]
-    lines: list[str] = []
+    process = Process("valkey", [sys.executable, "-c", stubborn], {}, death_signal=0)
+    (folder / "run" / "processes.json").write_text(json.dumps({"valkey": asdict(process)}))
+    command = [sys.executable, "-I", "-S", child.__file__, str(folder / "run" / "processes.json"), "valkey"]
+    with subprocess.Popen(command, start_new_session=True) as outlived:
+        until(lambda: processes(folder) == {"valkey": outlived.pid})
+        lines: list[str] = []
 
-    stack = up(folder, parts=("valkey",), on_progress=lines.append)
+        stack = start(parts=("valkey",), on_progress=lines.append)
 
-    assert child.identity(outlived) is None
+        assert outlived.wait() == -signal.SIGKILL
     assert lines[0] == "ended what an interrupted run had left"
-    assert stack.parts()[0].pid != outlived
+    assert stack.parts()[0].pid != outlived.pid
 
 
-def test_down_ends_every_process_and_up_finds_what_was_kept(folder: Path) -> None:
-    stack = up(folder, parts=PARTS)
+def test_down_ends_every_process_and_up_finds_what_was_kept(folder: Path, start: Callable[..., Stack]) -> None:
+    stack = start()
     with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
     pids = processes(folder)
@@ -125,73 +145,77 @@ def test_down_ends_every_process_and_up_finds_what_was_kept(folder: Path) -> Non
     assert not list((folder / "run").glob("*.pid"))
     assert not down(folder)
     assert find(folder) is None
-    again = up(folder, parts=PARTS)
+    again = start()
     with psycopg.connect(again.environment["DATABASE_URL"]) as connection:
         assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
 
 
-def test_up_on_a_running_stack_returns_it_and_refuses_parts_that_it_lacks(folder: Path) -> None:
-    stack = up(folder, parts=("valkey",))
+def test_up_on_a_running_stack_returns_it_and_refuses_parts_that_it_lacks(folder: Path, start: Callable[..., Stack]) -> None:
+    stack = start(parts=("valkey",))
     pids = processes(folder)
     lines: list[str] = []
-    assert up(folder, parts=("valkey",), on_progress=lines.append).environment == stack.environment
+    assert start(parts=("valkey",), on_progress=lines.append).environment == stack.environment
     assert lines == [f"already running in {folder}"]
     assert processes(folder) == pids
     with pytest.raises(StackError, match="without postgres"):
-        up(folder, parts=PARTS)
+        start()
 
 
 def test_two_ups_at_once_start_one_stack(folder: Path) -> None:
     code = "import sys, pathlib; from infra.local.stack import up; up(pathlib.Path(sys.argv[1]), parts=('valkey',))"
     root = Path(child.__file__).parents[2]
-    runs = [subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=root) for _ in range(2)]
-    assert [run.wait(60) for run in runs] == [0, 0]
-    stack = find(folder)
-    assert stack is not None
-    [part] = stack.parts()
-    assert part.pid == processes(folder)["valkey"]
-
-
-def test_two_folders_have_stacks_side_by_side_and_a_taken_port_is_left_alone(folder: Path, tmp_path: Path) -> None:
-    first = up(folder, parts=("valkey",))
-    other = tmp_path / "other"
     try:
-        up(other, parts=("valkey",))
-        down(other)
-        # The second folder remembers a port that the first has meanwhile.
-        memory = Folder(other).load()
-        memory.ports["valkey"] = Folder(folder).load().ports["valkey"]
-        Folder(other).save(memory)
-        second = up(other, parts=("valkey",))
-        assert second.environment["REDIS_URL"] != first.environment["REDIS_URL"]
-        for stack in (first, second):
-            with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
-                assert client.ping()
+        runs = [subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=root) for _ in range(2)]
+        assert [run.wait(60) for run in runs] == [0, 0]
+        stack = find(folder)
+        assert stack is not None
+        [part] = stack.parts()
+        assert part.pid == processes(folder)["valkey"]
     finally:
-        down(other)
+        down(folder)
 
 
-def test_a_part_that_can_not_start_is_an_error_that_shows_its_log_and_leaves_nothing(folder: Path) -> None:
-    up(folder, parts=("valkey",))
+def test_two_folders_have_stacks_side_by_side_and_a_taken_port_is_left_alone(
+    folder: Path, tmp_path: Path, start: Callable[..., Stack]
+) -> None:
+    first = start(parts=("valkey",))
+    other = tmp_path / "other"
+    start(other, ("valkey",))
+    down(other)
+    # The second folder remembers a port that the first has meanwhile.
+    remembered = Folder.load(other)
+    remembered.ports["valkey"] = Folder.load(folder).ports["valkey"]
+    remembered.save()
+    second = start(other, ("valkey",))
+    assert second.environment["REDIS_URL"] != first.environment["REDIS_URL"]
+    for stack in (first, second):
+        with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
+            assert client.ping()
+
+
+def test_a_part_that_can_not_start_is_an_error_that_shows_its_log_and_leaves_nothing(
+    folder: Path, start: Callable[..., Stack]
+) -> None:
+    start(parts=("valkey",))
     down(folder)
     [log] = (folder / "valkey" / "appendonlydir").glob("*.incr.aof")
     log.write_bytes(b"this is no append-only file\n" * 100)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("infra.local.stack.START", 2.5)
         with pytest.raises(StackError, match=r"(?s)'valkey' did not answer.*Bad file format"):
-            up(folder, parts=("valkey",))
+            start(parts=("valkey",))
     assert processes(folder) == {}
 
 
-def test_a_pid_of_another_process_is_never_signalled(folder: Path) -> None:
-    up(folder, parts=("valkey",))
+def test_a_pid_of_another_process_is_never_signalled(folder: Path, start: Callable[..., Stack]) -> None:
+    start(parts=("valkey",))
     down(folder)
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
         # As after a crash and the pid's second use: the number is there, the start time is another's.
         (folder / "run" / "valkey.pid").write_text(f"{stranger.pid}\n")
         (folder / "run" / "valkey.start").write_text("an earlier boot 12345")
-        up(folder, parts=("valkey",))
+        start(parts=("valkey",))
         down(folder)
         assert stranger.poll() is None
     finally:
@@ -200,19 +224,16 @@ def test_a_pid_of_another_process_is_never_signalled(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change to another user")
-def test_under_root_a_closed_parent_folder_works_and_its_mode_stays(tmp_path: Path) -> None:
+def test_under_root_a_closed_parent_folder_works_and_its_mode_stays(tmp_path: Path, start: Callable[..., Stack]) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
-    try:
-        stack = up(closed / "d", parts=PARTS)
-        assert answers(stack)
-        status = Path(f"/proc/{processes(closed / 'd')['postgres']}/status").read_text()
-        uid = status.partition("Uid:")[2].split()[0]
-        assert uid != "0"
-        assert closed.stat().st_mode & 0o777 == 0o700
-        assert closed.stat().st_uid == 0
-    finally:
-        down(closed / "d")
+    stack = start(closed / "d")
+    assert answers(stack)
+    status = Path(f"/proc/{processes(closed / 'd')['postgres']}/status").read_text()
+    uid = status.partition("Uid:")[2].split()[0]
+    assert uid != "0"
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert closed.stat().st_uid == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change to another user")
@@ -232,8 +253,8 @@ def test_under_root_without_the_capabilities_the_error_names_the_closed_folder(t
     assert processes(closed / "d") == {}
 
 
-def test_secrets_are_readable_by_their_owner_only(folder: Path) -> None:
-    stack = up(folder, parts=("valkey",))
+def test_secrets_are_readable_by_their_owner_only(folder: Path, start: Callable[..., Stack]) -> None:
+    stack = start(parts=("valkey",))
     secret = stack.environment["REDIS_URL"].partition("://:")[2].partition("@")[0]
     holders = [path for path in folder.rglob("*") if path.is_file() and secret in path.read_text(errors="replace")]
     assert folder / "stack.json" in holders

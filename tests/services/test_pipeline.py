@@ -479,3 +479,14 @@ def test_replay_takes_its_turn_behind_events_of_the_same_documents(settings: Set
     done = list(replay(Scope.of_buckets(settings.buckets), settings))
     assert sorted(item.document_id for item in done) == sorted(ids)
     assert {item.generation for item in done} == {2}
+
+
+def test_documents_of_another_model_are_counted_as_not_to_be_found(settings: Settings) -> None:
+    import dataclasses
+
+    from worker.services.search import without_vectors
+
+    run_stages(settings, put_and_tell(settings, "a.txt", TIDE))
+    scope = Scope.of_buckets(settings.buckets)
+    assert without_vectors(scope, settings) == 0
+    assert without_vectors(scope, dataclasses.replace(settings, embedding_model="another")) == 1

@@ -1,13 +1,15 @@
 """``python -m worker.extract FILE...``: print what is read from each file as JSON lines, for whoever adds a format.
 
-Reads in this process, without the sandbox: for files that you trust.
+Reads in this process, without the sandbox: for files that you trust. What an extractor did wrong shows with its traceback.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import sys
+import traceback
 from pathlib import Path
 
 from worker.domain.errors import PermanentError
@@ -15,22 +17,31 @@ from worker.extract.blocks import Limits
 from worker.extract.registry import extract
 
 
-def main(names: list[str]) -> int:
-    """Print one line a block, then one line about the file; exit code 1 if a file was refused."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print one line a block, then one line about the file; exit code 1 if a file was refused or is not there."""
+    parser = argparse.ArgumentParser(prog="python -m worker.extract", description=__doc__)
+    parser.add_argument("file", nargs="+", type=Path)
     refused = False
-    for name in names:
+    for path in parser.parse_args(arguments).file:
         try:
-            extraction = extract(Path(name), name, Limits())
-        except PermanentError as error:
+            extraction = extract(path, path.name, Limits())
+        except (PermanentError, OSError) as error:
             refused = True
-            print(json.dumps({"file": name, "error": type(error).__name__, "code": error.code, "message": error.message}))  # noqa: T201 (printing is what the command does)
+            code = error.code if isinstance(error, PermanentError) else "not_read"
+            _print({"file": str(path), "error": type(error).__name__, "code": code, "message": str(error)})
+            if error.__cause__ is not None:
+                traceback.print_exception(error.__cause__)
             continue
         for block in extraction.blocks:
-            print(json.dumps({"file": name, **dataclasses.asdict(block)}, ensure_ascii=False))  # noqa: T201 (printing is what the command does)
+            _print({"file": str(path), **dataclasses.asdict(block)})
         summary = dataclasses.asdict(dataclasses.replace(extraction, blocks=()))
-        print(json.dumps({"file": name, **summary, "blocks": len(extraction.blocks)}, ensure_ascii=False))  # noqa: T201 (printing is what the command does)
+        _print({"file": str(path), **summary, "blocks": len(extraction.blocks)})
     return 1 if refused else 0
 
 
+def _print(record: object) -> None:
+    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -72,6 +72,7 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
             download = objects.download(lease.bucket, lease.key, file, settings.max_object_bytes)
         except objects.ObjectMissing:
             return _delete(lease, settings)
+        heartbeat.read = download.facts
         heartbeat.check()
         if _is_served_already(lease, download, settings):
             return _keep(lease, download, settings)

@@ -41,7 +41,8 @@ class Heartbeat:
     """Renews a lease every third of its length, in a thread with short transactions of its own.
 
     ``check()`` raises what the last renewal met; the stage calls it between its steps. The fence in each writing
-    transaction is what keeps the data right: this only saves work that is in vain.
+    transaction is what keeps the data right: this only saves work that is in vain. ``read`` is set by the stage once it
+    has the object, so that ``status`` tells which one a failure was about.
     """
 
     def __init__(self, lease: Lease, settings: Settings) -> None:
@@ -49,6 +50,7 @@ class Heartbeat:
         self._settings = settings
         self._stop = threading.Event()
         self._lost: LeaseLost | None = None
+        self.read: ObjectFacts | None = None
         self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
 
     def __enter__(self) -> Heartbeat:
@@ -83,8 +85,9 @@ def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
     ``LeaseLost`` passes unchanged: the row is somebody else's, or its object is gone, and nothing may be written, except
     that a removal hint hands the document back at once.
     """
+    heartbeat = Heartbeat(lease, settings)
     try:
-        with Heartbeat(lease, settings) as heartbeat:
+        with heartbeat:
             yield heartbeat
     except LeaseLost:
         _hand_back_if_still_ours(lease, settings)
@@ -92,7 +95,7 @@ def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
     # Everything else, MemoryError included: one that escapes a task ends the worker's main process (DESIGN.md).
     except Exception as error:
         try:
-            failure = _settle(lease, settings, _in_our_terms(error))
+            failure = _settle(lease, settings, _in_our_terms(error), heartbeat.read)
         except LeaseLost:
             _hand_back_if_still_ours(lease, settings)
             raise
@@ -108,16 +111,15 @@ def _in_our_terms(error: Exception) -> Exception:
     return error
 
 
-def _settle(lease: Lease, settings: Settings, error: Exception) -> StageFailed:
+def _settle(lease: Lease, settings: Settings, error: Exception, read: ObjectFacts | None) -> StageFailed:
     """Write down what follows ``error``, and say it.
 
     Raises:
         LeaseLost: the row is not ours to write any more.
     """
     decision = decide(error, lease.attempts, random.random())  # noqa: S311 - jitter, not a secret
-    facts: dict[str, Any] = {}
-    if isinstance(error, TooLarge):
-        facts = object_columns(error.facts)
+    about = error.facts if isinstance(error, TooLarge) else read
+    facts = object_columns(about) if about is not None else {}
     log.warning(
         "stage failed",
         extra={

@@ -102,6 +102,8 @@ def search(query: str, scope: Scope, limit: int, settings: Settings) -> list[Hit
     """
     if not query.strip():
         raise SearchError("empty_query", "the query is empty")
+    # A terminal may give bytes that are no text (PEP 383); no provider takes them.
+    query = query.encode(errors="replace").decode()
     with snapshot(settings.database_url) as connection:
         profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
     if profile is None:
@@ -110,6 +112,26 @@ def search(query: str, scope: Scope, limit: int, settings: Settings) -> list[Hit
     with snapshot(settings.database_url) as connection:
         rows = connection.execute(statement(profile, scope, vector, limit)).mappings()
         return [_hit(dict(row), query) for row in rows]
+
+
+def without_vectors(scope: Scope, settings: Settings) -> int:
+    """How many served documents of the scope have no vector of the model that is set: search can't find them.
+
+    That is so after another model was set, until the documents are replayed.
+    """
+    with snapshot(settings.database_url) as connection:
+        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        served = and_(visible(scope), Document.active_generation.is_not(None))
+        if profile is not None:
+            embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger))
+            has_vector = (
+                select(DocumentChunk.id)
+                .join(embeddings, embeddings.c.chunk_id == DocumentChunk.id)
+                .where(DocumentChunk.document_id == Document.id, DocumentChunk.generation == Document.active_generation)
+                .exists()
+            )
+            served = and_(served, ~has_vector)
+        return connection.execute(select(func.count()).select_from(Document).where(served)).scalar_one()
 
 
 def _hit(row: dict[str, Any], query: str) -> Hit:

@@ -11,6 +11,7 @@ from celery import Task, current_app
 from worker import producer, telemetry
 from worker.contract import Stage, WakeUp
 from worker.domain.errors import IngestError, LeaseLost, PermanentError
+from worker.services import documents
 from worker.services.holding import StageFailed
 from worker.settings import Settings, get_settings
 
@@ -69,8 +70,16 @@ def wake(wake_up: WakeUp) -> None:
 
 
 def skipped(document_id: UUID) -> TaskResult:
-    """The result of a wake-up that came twice or too late: the row says that there is nothing to do."""
-    return {"status": "skipped", "document_id": str(document_id)}
+    """The result of a wake-up that came twice, too early or too late, with what the row says.
+
+    Raises:
+        DocumentNotFound: there is no such row.
+    """
+    row = documents.status_of(document_id, get_settings())
+    if row is None:
+        raise DocumentNotFound("not_found", f"no document has the id {document_id}")
+    reason = f"the document is {row.status}" + (f" and waits for {row.waits_for}" if row.waits_for else "")
+    return {"status": "skipped", "document_id": str(document_id), "reason": reason}
 
 
 def run_stage(
