@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
-from psycopg import Error, ProgrammingError
+from psycopg import Error, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -87,4 +87,7 @@ _AWAY = frozenset({"08", "25", "40", "53", "57"})
 def is_away(error: BaseException) -> bool:
     """Whether PostgreSQL could not do its work, so that the error says nothing about the document."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(cause, Error) and (cause.sqlstate is None or cause.sqlstate[:2] in _AWAY)
+    if not isinstance(cause, Error):
+        return False
+    # Without a code the driver itself speaks: of a lost connection, or of a value that it can't send, which stays so.
+    return isinstance(cause, OperationalError | InterfaceError) if cause.sqlstate is None else cause.sqlstate[:2] in _AWAY
