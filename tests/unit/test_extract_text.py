@@ -76,6 +76,11 @@ def test_more_text_than_the_limit_is_too_large(tmp_path: Path) -> None:
     assert caught.value.code == "too_large"
 
 
+def test_a_file_of_countless_tiny_paragraphs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="more than 100 paragraphs"):
+        read(tmp_path, "a.txt", "a\n\n" * 200, Limits(max_blocks=100))
+
+
 def test_markdown_headings_make_the_path_and_code_comments_do_not(tmp_path: Path) -> None:
     source = "---\ntitle: Guide\n---\nIntro\n\n# One\n\nFirst.\n\n## Two\n\n```sh\n# no heading\n```\n\nSetext\n======\n\nLast.\n"
     extraction = read(tmp_path, "a.md", source)
