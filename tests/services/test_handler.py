@@ -189,10 +189,14 @@ def test_a_function_without_settings_says_which_variable_is_missing(environment:
 def test_with_tracing_on_an_invocation_is_one_subsegment(settings: Settings) -> None:
     """In a process of its own, because the tracer is made when the handler is imported."""
     program = """
-import json
-from aws_xray_sdk.core import xray_recorder
+import json, os
+# Imported before this looks like Lambda: there, the SDK leaves a file in /tmp when it is imported.
+from aws_xray_sdk.core import lambda_launcher, xray_recorder
+os.environ["LAMBDA_TASK_ROOT"] = "/var/task"
 sent = []
-xray_recorder.configure(emitter=type("Emitter", (), {"send_entity": lambda self, entity: sent.append(entity.name)})())
+xray_recorder.streaming_threshold = 0
+Emitter = type("Emitter", (), {"send_entity": lambda self, entity: sent.append(entity.name)})
+xray_recorder.configure(context=lambda_launcher.LambdaContext(), emitter=Emitter())
 from handlers.s3_events import lambda_handler
 lambda_handler({"Event": "s3:TestEvent"}, None)
 print("TRACED", json.dumps(sent))
@@ -201,7 +205,6 @@ print("TRACED", json.dumps(sent))
         **os.environ,
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
-        "LAMBDA_TASK_ROOT": "/var/task",
         "POWERTOOLS_TRACE_DISABLED": "false",
         "_X_AMZN_TRACE_ID": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
     }
