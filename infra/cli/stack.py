@@ -69,7 +69,7 @@ def _embedded_by(environment: Mapping[str, str]) -> str:
     """Which model embeds: another one than before finds nothing of what that one has indexed."""
     settings = Settings.from_environment(environment)
     where = "on this machine" if settings.embedding_provider == "local" else settings.openai_base_url or "at OpenAI"
-    return f"embeddings:      {settings.embedding_model} {where} ({settings.embedding_dimensions} dimensions)"
+    return f"embeddings      {settings.embedding_model} {where} ({settings.embedding_dimensions} dimensions)"
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:
