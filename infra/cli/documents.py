@@ -71,7 +71,7 @@ def _screenful(rows: list[DocumentStatus]) -> Table:
         return 0 if row.status not in TERMINAL else 1 if row.status is Status.FAILED else 2
 
     shown = sorted(rows, key=urgency)[: max(1, console.height - 3)]
-    table = _table(shown)
+    table = _table(shown, one_line=True)
     if len(shown) < len(rows):
         table.add_row(f"… {len(rows) - len(shown)} more")
     return table
@@ -89,13 +89,20 @@ def parse_status(name: str | None) -> Any:
         raise typer.BadParameter(f"one of {', '.join(Status)}", param_hint="--status") from None
 
 
-def _table(rows: list[DocumentStatus]) -> Table:
+def _table(rows: list[DocumentStatus], one_line: bool = False) -> Table:
+    """A row a document. ``one_line`` cuts what is too long for the screen, instead of folding it."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for title in ("key", "status", "gen", "chunks", "why / waits for"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("gen", "chunks") else "left")
+        table.add_column(
+            title,
+            overflow="ellipsis" if one_line else "fold",
+            no_wrap=one_line,
+            min_width={"status": 11, "gen": 3, "chunks": 6}.get(title),
+            justify="right" if title in ("gen", "chunks") else "left",
+        )
     for row in rows:
         style = STATUS_STYLE.get(row.status, "cyan")
         why = f"{row.error_code}: {row.error}" if row.error_code else ""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
 from sqlalchemy.exc import DBAPIError
 
 from worker.domain.document import TERMINAL, Status
@@ -116,7 +117,7 @@ def patiently(work: Callable[[], _Answer]) -> _Answer:
     while True:
         try:
             return work()
-        except (HTTPClientError, S3UploadFailedError, ClientError, DBAPIError) as error:
+        except (NoConnection, HTTPClientError, S3UploadFailedError, ClientError, DBAPIError) as error:
             passing = is_away(error) if isinstance(error, DBAPIError) else not _is_refusal(error)
             if not passing or time.monotonic() > end:
                 raise
