@@ -71,7 +71,7 @@ def _screenful(rows: list[DocumentStatus]) -> Table:
         return 0 if row.status not in TERMINAL else 1 if row.status is Status.FAILED else 2
 
     shown = sorted(rows, key=urgency)[: max(1, console.height - 3)]
-    table = _table(shown, one_line=True)
+    table = _table(shown, console.width)
     if len(shown) < len(rows):
         table.add_row(f"… {len(rows) - len(shown)} more")
     return table
@@ -89,32 +89,35 @@ def parse_status(name: str | None) -> Any:
         raise typer.BadParameter(f"one of {', '.join(Status)}", param_hint="--status") from None
 
 
-def _table(rows: list[DocumentStatus], one_line: bool = False) -> Table:
-    """A row a document. ``one_line`` cuts what is too long for the screen, instead of folding it."""
-    from rich.markup import escape
+def _table(rows: list[DocumentStatus], width: int | None = None) -> Table:
+    """A row a document. In a screen of ``width`` columns, what is too long for one line is cut; else it is folded."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for title in ("key", "status", "gen", "chunks", "why / waits for"):
-        table.add_column(
-            title,
-            overflow="ellipsis" if one_line else "fold",
-            no_wrap=one_line,
-            min_width={"status": 11, "gen": 3, "chunks": 6}.get(title),
-            justify="right" if title in ("gen", "chunks") else "left",
-        )
+        table.add_column(title, overflow="fold", justify="right" if title in ("gen", "chunks") else "left")
+    # What the three narrow columns and the gaps between all five leave to the other two.
+    room = None if width is None else (width - len("UNSUPPORTED  gen  chunks") - 6) // 2
     for row in rows:
-        style = STATUS_STYLE.get(row.status, "cyan")
-        why = f"{row.error_code}: {row.error}" if row.error_code else ""
-        if row.waits_for:
-            when = f" (again at {row.due_at:%H:%M:%S})" if row.due_at is not None and row.error_code else ""
-            why = f"{row.waits_for}{when} {'— last: ' + why if why else ''}"
-        elif row.error_code and row.active_generation is not None:
-            why += f" (generation {row.active_generation} is still served)"
-        table.add_row(
-            escape(visible_key(row.key)), f"[{style}]{row.status}[/]", str(row.generation), str(row.chunks), escape(why)
-        )
+        key, why = Text(visible_key(row.key)), Text(_why(row))
+        if room is not None:
+            key.truncate(room, overflow="ellipsis")
+            why.truncate(room, overflow="ellipsis")
+        status = Text(row.status, STATUS_STYLE.get(row.status, "cyan"))
+        table.add_row(key, status, str(row.generation), str(row.chunks), why)
     return table
+
+
+def _why(row: DocumentStatus) -> str:
+    """What the document waits for, and why it failed, at an end or the last time."""
+    why = f"{row.error_code}: {row.error}" if row.error_code else ""
+    if row.waits_for:
+        when = f" (again at {row.due_at:%H:%M:%S})" if row.due_at is not None and row.error_code else ""
+        return f"{row.waits_for}{when}{' — last: ' + why if why else ''}"
+    if row.error_code and row.active_generation is not None:
+        return f"{why} (generation {row.active_generation} is still served)"
+    return why
 
 
 def _summary(settings: Settings, rows: list[DocumentStatus]) -> None:
