@@ -9,12 +9,18 @@ import boto3
 import psycopg
 from psycopg.rows import dict_row
 
+from worker.contract import Stage
 from worker.domain.changes import ObjectChange
 from worker.domain.scope import Scope
 from worker.services import documents, intake
 from worker.services.documents import DocumentStatus
 from worker.services.search import Hit, search
 from worker.settings import Settings
+from worker.store import leases
+from worker.store.session import transaction
+
+TIDE = "The tide turns twice a day and drives the old mill by the harbour."
+BREAD = "A sourdough needs flour, water, salt and above all patience."
 
 
 def put_object(settings: Settings, key: str, body: bytes | str) -> str:
@@ -76,3 +82,10 @@ def count(settings: Settings, table: str) -> int:
 def execute(settings: Settings, statement: str, *values: Any) -> None:
     with psycopg.connect(settings.database_url, autocommit=True) as connection:
         connection.execute(statement.encode(), values)
+
+
+def claim(settings: Settings, document_id: UUID, stage: Stage) -> leases.Lease:
+    with transaction(settings.database_url) as connection:
+        lease = leases.claim(connection, document_id, stage, 30)
+    assert lease is not None
+    return lease

@@ -41,11 +41,6 @@ def find(connection: Connection, provider: str, model: str, dimensions: int) -> 
     return None if row is None else Profile(row.id, provider, model, dimensions)
 
 
-def all_profiles(connection: Connection) -> list[Profile]:
-    rows = connection.execute(select(EmbeddingProfile).order_by(EmbeddingProfile.id)).mappings()
-    return [Profile(row["id"], row["provider"], row["model"], row["dimensions"]) for row in rows]
-
-
 def ensure(connection: Connection, provider: str, model: str, dimensions: int) -> Profile:
     """Return the profile, making its row, its table and its index where they are missing. Safe to run at once by many."""
     connection.execute(select(func.pg_advisory_xact_lock(_DDL_LOCK)))
