@@ -6,13 +6,14 @@ from typing import Any
 
 from worker import telemetry
 from worker.services.dispatch import connect, tick
+from worker.services.housekeeping import tidy_if_due
 from worker.settings import get_settings
 
 log = telemetry.get_logger(__name__)
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Tick once. The event (from EventBridge Scheduler) is not read.
+    """Tick once, and prune where that is due. The event (from EventBridge Scheduler) is not read.
 
     Returns:
         ``{"ran": bool, "woken": int, "lost_leases": int}``.
@@ -23,5 +24,6 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     settings = get_settings().require("database_url", "redis_url")
     with connect(settings, "lex-ingest-dispatch-function") as connection:
         result = tick(connection, settings)
+        tidy_if_due(connection, settings)
     log.info("tick", extra={"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases})
     return {"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases}

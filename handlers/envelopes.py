@@ -1,4 +1,4 @@
-"""Pure: any event that can bring an S3 change to the handler -> ``ObjectChange``s.
+"""Pure: any event that can bring an S3 change to the handler -> ``ReceivedEvent``s, each with its ``ObjectChange``.
 
 ::
 
@@ -22,13 +22,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from worker.domain.changes import ObjectChange
+from worker.domain.changes import ObjectChange, ReceivedEvent
 from worker.domain.errors import IngestError
 
 MAX_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"
 _MAX_DEPTH = 3  # an S3 event in an SNS notification in a message: what can occur on purpose
+_MAX_RAW = 4096  # characters that are kept of a message that can't be read
 _REMOVED = ("ObjectRemoved:", "LifecycleExpiration:")
-_CREATED = "ObjectCreated:"
+# A restored archive can be read again: to us it is as if it had just been put.
+_CREATED = ("ObjectCreated:", "ObjectRestore:Completed")
+_DETAIL_TYPES = {"Object Created": False, "Object Restore Completed": False, "Object Deleted": True}
 
 
 class MalformedEvent(IngestError):
@@ -37,11 +40,19 @@ class MalformedEvent(IngestError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What can fail alone: an SQS message, or a whole direct event, whose ``message_id`` is empty."""
+    """What can fail alone: an SQS message, or a whole direct event, whose ``message_id`` is empty.
+
+    With ``error``, ``events`` holds the one that tells the ledger of it.
+    """
 
     message_id: str
-    changes: tuple[ObjectChange, ...] = ()
+    events: tuple[ReceivedEvent, ...] = ()
     error: MalformedEvent | None = None
+
+    @property
+    def changes(self) -> tuple[ObjectChange, ...]:
+        """What the events say of objects' bytes."""
+        return tuple(event.change for event in self.events if event.change is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +87,12 @@ def _message(message_id: str, envelope: Any) -> Message:
     try:
         return Message(message_id, tuple(_open(envelope, 0)))
     except MalformedEvent as error:
-        return Message(message_id, error=error)
+        raw = envelope if isinstance(envelope, str) else json.dumps(envelope, default=str)
+        return Message(message_id, (ReceivedEvent("malformed", json.dumps(raw[:_MAX_RAW]), None, error.code),), error)
 
 
-def _open(envelope: Any, depth: int) -> list[ObjectChange]:
-    """Return the changes inside ``envelope``: a mapping, or its JSON text."""
+def _open(envelope: Any, depth: int) -> list[ReceivedEvent]:
+    """Return the events inside ``envelope``: a mapping, or its JSON text."""
     if depth > _MAX_DEPTH:
         raise MalformedEvent("nested_too_deep", "envelopes inside envelopes without an S3 event")
     if isinstance(envelope, str):
@@ -91,7 +103,7 @@ def _open(envelope: Any, depth: int) -> list[ObjectChange]:
     if not isinstance(envelope, Mapping):
         raise MalformedEvent("unknown_envelope", "the message is not a JSON object")
     if envelope.get("Event") == "s3:TestEvent":  # S3 sends it once, when notifications are set up; it has no Records
-        return []
+        return [_ignored("TestEvent", envelope)]
     if envelope.get("Type") == "Notification" and "Message" in envelope:
         return _open(_text(envelope, "Message"), depth + 1)
     if "detail-type" in envelope:
@@ -99,10 +111,10 @@ def _open(envelope: Any, depth: int) -> list[ObjectChange]:
     records = envelope.get("Records")
     if not isinstance(records, list):
         raise MalformedEvent("unknown_envelope", "neither an S3 notification, an SNS notification nor an EventBridge event")
-    return [change for record in records for change in _from_record(record, depth)]
+    return [event for record in records for event in _from_record(record, depth)]
 
 
-def _from_record(record: Any, depth: int) -> list[ObjectChange]:
+def _from_record(record: Any, depth: int) -> list[ReceivedEvent]:
     if not isinstance(record, Mapping):
         raise MalformedEvent("unknown_record", "a record is not a JSON object")
     if record.get("EventSource") == "aws:sns":
@@ -112,24 +124,30 @@ def _from_record(record: Any, depth: int) -> list[ObjectChange]:
     name = _text(record, "eventName").removeprefix("s3:")
     removed = name.startswith(_REMOVED)
     if not removed and not name.startswith(_CREATED):
-        return []  # tags, access lists, restores and the like leave the bytes as they were
+        return [_ignored(name, record)]  # tags, access lists and the like leave the bytes as they were
     part = _mapping(record, "s3")
     try:
         key = unquote_plus(_text(_mapping(part, "object"), "key"), errors="strict")
     except UnicodeDecodeError:
         raise MalformedEvent("key_encoding", "a key does not decode to UTF-8") from None
-    return [_change(part, key, removed, "eTag", "versionId", record.get("eventTime"))]
+    change = _change(part, key, removed, "eTag", "versionId", record.get("eventTime"))
+    return [ReceivedEvent(name, json.dumps(record), change)]
 
 
-def _from_event_bridge(event: Mapping[str, Any]) -> list[ObjectChange]:
+def _ignored(kind: str, event: Mapping[str, Any]) -> ReceivedEvent:
+    return ReceivedEvent(kind, json.dumps(event), None, "ignored")
+
+
+def _from_event_bridge(event: Mapping[str, Any]) -> list[ReceivedEvent]:
     if event.get("source") != "aws.s3":
         raise MalformedEvent("unknown_source", "an EventBridge event that does not come from aws.s3")
     kind = _text(event, "detail-type")
-    if kind not in ("Object Created", "Object Deleted"):
-        return []
+    if kind not in _DETAIL_TYPES:
+        return [_ignored(kind, event)]
     detail = _mapping(event, "detail")
     key = _text(_mapping(detail, "object"), "key")
-    return [_change(detail, key, kind == "Object Deleted", "etag", "version-id", event.get("time"))]
+    change = _change(detail, key, _DETAIL_TYPES[kind], "etag", "version-id", event.get("time"))
+    return [ReceivedEvent(kind, json.dumps(event), change)]
 
 
 def _change(part: Mapping[str, Any], key: str, removed: bool, etag_name: str, version_name: str, event_time: Any) -> ObjectChange:

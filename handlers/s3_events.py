@@ -41,13 +41,13 @@ def lambda_handler(event: Any, context: Any) -> PartialItemFailureResponse:
         malformed = [message for message in batch.messages if message.error is not None]
         for message in malformed:
             _log_malformed(message)
-        readable = [(message.message_id, message.changes) for message in batch.messages if message.error is None]
-        result = intake.record_and_enqueue(readable, settings)
+        # Malformed ones too: the ledger keeps what came, readable or not.
+        result = intake.record_and_enqueue([(message.message_id, message.events) for message in batch.messages], settings)
         _count(batch, malformed, result)
         if not batch.from_queue:
             _raise_for_direct(malformed, result)
     # Not powertools' BatchProcessor: it calls a function for each record, and a batch here is one round trip.
-    failed = [message.message_id for message in malformed] + list(result.failed_message_ids)
+    failed = dict.fromkeys([*(message.message_id for message in malformed), *result.failed_message_ids])
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 

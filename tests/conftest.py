@@ -126,7 +126,7 @@ def redis_url(settings: Settings) -> str:
 
 def empty_database(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("TRUNCATE documents, gates, embedding_cache CASCADE")
+        connection.execute("TRUNCATE documents, gates, embedding_cache, events, released_texts, chores CASCADE")
 
 
 def empty_bucket(bucket: str) -> None:

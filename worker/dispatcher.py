@@ -19,6 +19,7 @@ from celery import bootsteps
 
 from worker import process, telemetry
 from worker.services.dispatch import connect, tick
+from worker.services.housekeeping import tidy_if_due
 from worker.settings import Settings, get_settings
 
 log = telemetry.get_logger(__name__)
@@ -78,6 +79,7 @@ def run(settings: Settings, parent: int) -> None:
             if connection is None or connection.closed:
                 connection = connect(settings, "lex-ingest-dispatcher")
             result = tick(connection, settings)
+            tidy_if_due(connection, settings)
             if result.woken or result.lost_leases or result.not_sent:
                 log.info(
                     "tick",

@@ -1,4 +1,4 @@
-"""Objects in S3: one GET that is pinned to what it returned, streamed to a file, with a size limit.
+"""Objects in S3: one GET that is pinned to what it returned, streamed to a file, with a size limit; and what a bucket lists.
 
 A single GET is a consistent snapshot of one version (Amazon S3 User Guide, "Amazon S3 data consistency model"); ETag and
 VersionId of that answer are recorded with what was read.
@@ -7,6 +7,7 @@ VersionId of that answer are recorded with what was read.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.domain.errors import Rejected, Unavailable
+from worker.domain.reconciling import Listed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -78,8 +80,8 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
 
     Raises:
         ObjectMissing: S3 answered 404 for the key (not for the bucket).
-        Rejected: ``too_large``, before or while it is read.
-        Rejected: ``archived``: it must be restored first.
+        TooLarge: before it is read.
+        Archived: it must be restored first.
         Unavailable: ``access_denied``, ``bucket_missing``: somebody must act, and then it goes on by itself;
             ``s3_unavailable``: no answer, or one that broke off; ``worker_disk``: this worker can't keep the bytes.
     """
@@ -94,9 +96,11 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
             digest.update(block)
             _write(target, block)
     except ClientError as error:
+        if _code(error) == "InvalidObjectState":
+            raise Archived(head(bucket, key)) from error
         raise _translate(error, bucket) from error
     except (BotoCoreError, OSError) as error:
-        raise Unavailable("s3_unavailable", f"S3 did not answer: {type(error).__name__}") from error
+        raise _no_answer(error) from error
     return Download(facts, digest.digest())
 
 
@@ -108,26 +112,87 @@ def _write(target: BinaryIO, block: bytes) -> None:
         raise Unavailable("worker_disk", f"the worker can't store the object: {error.strerror}") from error
 
 
-class TooLarge(Rejected):
-    """The object is over the limit. ``facts`` tell what it is, so that ``status`` can show it."""
+def head(bucket: str, key: str) -> ObjectFacts:
+    """The facts of the current object, archived or not.
 
-    def __init__(self, facts: ObjectFacts, max_bytes: int) -> None:
-        super().__init__("too_large", f"the object has {facts.size:,} bytes, over LEX_INGEST_MAX_OBJECT_BYTES={max_bytes:,}")
+    Raises:
+        ObjectMissing: S3 answered 404. HEAD has no body to say whether for the key or the bucket.
+        Unavailable: as for ``download``.
+    """
+    try:
+        return facts_of(s3_client().head_object(Bucket=bucket, Key=key))
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            raise ObjectMissing from error
+        raise _translate(error, bucket) from error
+    except (BotoCoreError, OSError) as error:
+        raise _no_answer(error) from error
+
+
+def listing(bucket: str, prefix: str = "", page: int = 1000) -> Iterator[Listed]:
+    """The bucket's current objects, ``page`` of them a request, in the order in which S3 gives them.
+
+    Raises:
+        Unavailable: as for ``download``, or the listing broke off.
+    """
+    request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": page}
+    while True:
+        try:
+            answer = s3_client().list_objects_v2(**request)
+        except ClientError as error:
+            raise _translate(error, bucket, "list the bucket: this role needs s3:ListBucket") from error
+        except (BotoCoreError, OSError) as error:
+            raise _no_answer(error) from error
+        for item in answer.get("Contents", ()):
+            yield Listed(item["Key"], item["ETag"].strip('"'), item["Size"])
+        if not answer["IsTruncated"]:
+            return
+        if "NextContinuationToken" not in answer:
+            raise Unavailable("s3_unavailable", "S3 cut the bucket's listing off and did not say where it goes on")
+        request["ContinuationToken"] = answer["NextContinuationToken"]
+
+
+class RejectedUnread(Rejected):
+    """The object was not read. ``facts`` tell what it is, so that ``status`` can show it."""
+
+    def __init__(self, code: str, message: str, facts: ObjectFacts) -> None:
+        super().__init__(code, message)
         self.facts = facts
 
 
-def _translate(error: ClientError, bucket: str) -> Exception:
-    code = error.response.get("Error", {}).get("Code", "")
+class TooLarge(RejectedUnread):
+    """The object is over the limit."""
+
+    def __init__(self, facts: ObjectFacts, max_bytes: int) -> None:
+        message = f"the object has {facts.size:,} bytes, over LEX_INGEST_MAX_OBJECT_BYTES={max_bytes:,}"
+        super().__init__("too_large", message, facts)
+
+
+class Archived(RejectedUnread):
+    """The object is in an archive class, and S3 gives its bytes only after it was restored."""
+
+    def __init__(self, facts: ObjectFacts) -> None:
+        super().__init__("archived", "the object is archived (Glacier): restore it, then replay the document", facts)
+
+
+_TO_READ = "read the object: the worker's role needs s3:GetObject and, to tell a missing key, s3:ListBucket"
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+def _no_answer(error: Exception) -> Unavailable:
+    return Unavailable("s3_unavailable", f"S3 did not answer: {type(error).__name__}")
+
+
+def _translate(error: ClientError, bucket: str, refused_to: str = _TO_READ) -> Exception:
+    code = _code(error)
     http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "NoSuchKey":
         return ObjectMissing()
     if code == "NoSuchBucket":
         return Unavailable("bucket_missing", f"there is no bucket {bucket!r}: check BUCKET and the account")
-    if code == "InvalidObjectState":
-        return Rejected("archived", "the object is archived (Glacier): restore it, then replay the document")
     if http_status in (401, 403):
-        return Unavailable(
-            "access_denied",
-            "S3 refused to read the object: the worker's role needs s3:GetObject and, to tell a missing key, s3:ListBucket",
-        )
+        return Unavailable("access_denied", f"S3 refused to {refused_to}")
     return Unavailable("s3_unavailable", f"S3 answered {code or http_status}")

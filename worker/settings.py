@@ -73,12 +73,19 @@ class Settings:
     extract_memory: int = _variable(
         "LEX_INGEST_EXTRACT_MEMORY", 1_500_000_000, "bytes of address space for reading one file", _positive
     )
-    lease: float = _variable("LEX_INGEST_LEASE", 45.0, "seconds after which a silent worker has lost its document", _seconds)
+    lease: float = _variable("LEX_INGEST_LEASE", 30.0, "seconds after which a silent worker has lost its document", _seconds)
     tick: float = _variable("LEX_INGEST_TICK", 5.0, "seconds between two ticks of the dispatcher", _seconds)
     requeue_after: float = _variable(
-        "LEX_INGEST_REQUEUE_AFTER", 15.0, "seconds after which an unanswered wake-up is sent again", _seconds
+        "LEX_INGEST_REQUEUE_AFTER", 8.0, "seconds after which an unanswered wake-up is sent again", _seconds
     )
     low_water: int = _variable("LEX_INGEST_LOW_WATER", 200, "messages in a queue above which the dispatcher waits", _positive)
+    shutdown_grace: float = _variable(
+        "LEX_INGEST_SHUTDOWN_GRACE", 20.0, "seconds that documents may go on after SIGTERM before they are handed back", _seconds
+    )
+    erase_after: float = _variable(
+        "LEX_INGEST_ERASE_AFTER", 72_000.0, "seconds after a removal until its key and cached vectors are erased too", _seconds
+    )
+    ledger_days: int = _variable("LEX_INGEST_LEDGER_DAYS", 14, "days that received events are kept in the ledger", _positive)
     log_level: str = _variable("LEX_INGEST_LOG_LEVEL", "INFO", "level of the JSON logs")
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from worker.store.session import engine
 
 ROOT = Path(__file__).parents[2]
 
-# Each row is one fact of a schema; the tables of embedding profiles are made when they are needed, not by migrations.
+# Each row is one fact of a schema; the tables of embedding profiles and the ledger's days are made when they are needed.
 _FACTS = """
     SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
            || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
@@ -28,16 +28,17 @@ _FACTS = """
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
     LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default'
-    WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-      AND c.relname !~ '^(embeddings_[0-9]+|alembic_version)$'
+    WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+      AND c.relname !~ '^(embeddings_[0-9]+|events_.+|alembic_version)$'
     UNION ALL
     SELECT 'constraint ' || c.relname || '.' || k.conname || ' ' || pg_get_constraintdef(k.oid)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-    WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relname !~ '^(embeddings_[0-9]+|alembic_version)$'
+    WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relname !~ '^(embeddings_[0-9]+|events_.+|alembic_version)$'
     UNION ALL
-    SELECT 'index ' || pg_get_indexdef(i.indexrelid)
+    -- A parent's index says ONLY.
+    SELECT 'index ' || replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ')
     FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-    WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relname !~ '^(embeddings_[0-9]+|alembic_version)$'
+    WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relname !~ '^(embeddings_[0-9]+|events_.+|alembic_version)$'
 """
 
 

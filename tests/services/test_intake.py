@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
+from tests.support.documents import received
 from worker import producer
 from worker.contract import QUEUES, Stage
-from worker.domain.changes import ObjectChange, fold
+from worker.domain.changes import ObjectChange
 from worker.domain.document import TERMINAL, Status
 from worker.services import intake
 from worker.settings import Settings
@@ -38,7 +39,11 @@ def removed(key: str = "k", sequencer: str | None = None) -> ObjectChange:
 
 
 def take_in(settings: Settings, *changes: ObjectChange) -> intake.IntakeResult:
-    return intake.record_and_enqueue([("m", changes)], settings)
+    return intake.record_and_enqueue([message("m", *changes)], settings)
+
+
+def message(message_id: str, *changes: ObjectChange) -> intake.MessageEvents:
+    return message_id, [received(change) for change in changes]
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +235,7 @@ def test_a_removal_of_a_deleted_document_is_looked_into(settings: Settings, data
 
 
 def test_the_same_key_twice_in_a_batch_is_one_row(settings: Settings, database: Any) -> None:
-    result = intake.record_and_enqueue([("1", [created(etag="a")]), ("2", [created(etag="b"), removed()])], settings)
+    result = intake.record_and_enqueue([message("1", created(etag="a")), message("2", created(etag="b"), removed())], settings)
     assert len(result.recorded) == 1
     row = the_row(database)
     assert (row["hint_etag"], row["hint_removed"]) == (None, False)
@@ -246,7 +251,12 @@ def test_an_event_of_a_foreign_bucket_is_counted_and_left(settings: Settings, da
 
 def test_one_bad_value_fails_its_message_alone(settings: Settings, database: Any) -> None:
     bad = [created("bad", etag="nul\0"), created("with bad")]
-    messages = [("1", [created("a")]), ("2", bad), ("3", [created("surrogate", etag="\ud800")]), ("4", [created("z")])]
+    messages = [
+        message("1", created("a")),
+        message("2", *bad),
+        message("3", created("surrogate", etag="\ud800")),
+        message("4", created("z")),
+    ]
     result = intake.record_and_enqueue(messages, settings)
     assert result.failed_message_ids == ("2", "3")
     assert [row["key"] for row in rows(database)] == ["a", "z"]
@@ -257,7 +267,7 @@ def test_a_refused_database_fails_every_message_that_has_changes(settings: Setti
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         away = replace(settings, database_url=f"postgresql://u@127.0.0.1:{closed.getsockname()[1]}/none")
-        result = intake.record_and_enqueue([("1", [created()]), ("2", []), ("3", [created("l")])], away)
+        result = intake.record_and_enqueue([message("1", created()), ("2", []), message("3", created("l"))], away)
     assert result.failed_message_ids == ("1", "3")
     assert result.recorded == ()
 
@@ -353,7 +363,7 @@ def test_a_batch_of_any_size_is_one_round_trip_to_the_database(settings: Setting
         take_in(through, created("first"))
         for batch in range(8):
             before = proxy.round_trips
-            messages = [(str(number), [created(f"{batch}/{number}"), created("same")]) for number in range(10)]
+            messages = [message(str(number), created(f"{batch}/{number}"), created("same")) for number in range(10)]
             result = intake.record_and_enqueue(messages, through)
             assert result.failed_message_ids == ()
             assert proxy.round_trips - before == 1
@@ -370,7 +380,7 @@ def test_batches_with_the_same_keys_in_another_order_do_not_deadlock(settings: S
         turned = keys[offset:] + keys[:offset]
         with psycopg.connect(database_url, autocommit=True) as connection:
             for number in range(25):
-                intake.hints.record(connection, [created(key, etag=f"{offset}-{number}") for key in turned], 60.0)
+                intake.hints.record(connection, [received(created(key, etag=f"{offset}-{number}")) for key in turned], 60.0)
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(run, (0, 17, 31, 45)))
@@ -403,7 +413,7 @@ class Life:
         if not keep:
             self.waiting = [event for event in self.waiting if not any(event is sent for sent in batch)]
         if batch:
-            intake.hints.record(self.connection, fold(batch), 60.0)
+            intake.hints.record(self.connection, [received(event) for event in batch], 60.0)
 
     def lose(self, index: int) -> None:
         """An event that never comes. The newest is not lost here: finding that out takes a comparison with the bucket."""

@@ -97,20 +97,59 @@ def test_parts_that_are_killed_come_back_with_what_they_had(folder: Path, start:
         assert client.get("kept") == b"7"
 
 
-def test_a_killed_supervisor_leaves_nothing_for_long_and_up_recovers_with_the_same_ports(
-    folder: Path, start: Callable[..., Stack]
+def test_a_killed_supervisor_comes_back_with_every_part_and_what_they_had(folder: Path, start: Callable[..., Stack]) -> None:
+    stack = start()
+    with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
+    keeper = child.recorded(folder / "run", child.KEEPER)
+
+    # Once in the first moments of its next life, when it has started some parts, and once together with all of them.
+    for together in (False, False, True):
+        pids = processes(folder)
+        for pid in pids.values() if together else [pids["supervisord"]]:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda pids=pids: "supervisord" in processes(folder) and pids["supervisord"] != processes(folder)["supervisord"])
+    until(lambda: len(processes(folder)) == 1 + len(PARTS) and answers(stack), 15)
+
+    assert child.recorded(folder / "run", child.KEEPER) == keeper
+    again = find(folder)
+    assert again is not None
+    assert again.environment == stack.environment
+    with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT number FROM kept").fetchone() == (7,)
+    groups = processes(folder)
+    assert down(folder)
+    assert not any(child.group_members(group) for group in groups.values())
+
+
+@pytest.mark.parametrize("with_supervisor", [False, True])
+def test_a_killed_keeper_leaves_nothing_for_long_and_up_recovers_with_the_same_ports(
+    folder: Path, start: Callable[..., Stack], with_supervisor: bool
 ) -> None:
     stack = start()
     pids = processes(folder)
     assert set(pids) == {"supervisord", *PARTS}
+    keeper = child.recorded(folder / "run", child.KEEPER)
+    assert keeper is not None
 
-    os.kill(pids["supervisord"], signal.SIGKILL)
+    os.kill(keeper, signal.SIGKILL)
+    if with_supervisor:
+        os.kill(pids["supervisord"], signal.SIGKILL)
 
     until(lambda: not any(child.identity(pid) for pid in pids.values()), 15)
     assert find(folder) is None
     again = start()
     assert again.environment == stack.environment
     assert answers(again)
+
+
+def test_a_supervisor_that_is_told_to_end_stays_away(folder: Path, start: Callable[..., Stack]) -> None:
+    stack = start(parts=("valkey",))
+
+    os.kill(processes(folder)["supervisord"], signal.SIGTERM)
+
+    until(lambda: not stack.is_running(), 15)
+    assert processes(folder) == {}
 
 
 def test_up_ends_a_part_that_outlived_its_supervisor(
@@ -213,8 +252,7 @@ def test_a_pid_of_another_process_is_never_signalled(folder: Path, start: Callab
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
         # As after a crash and the pid's second use: the number is there, the start time is another's.
-        (folder / "run" / "valkey.pid").write_text(f"{stranger.pid}\n")
-        (folder / "run" / "valkey.start").write_text("an earlier boot 12345")
+        (folder / "run" / "valkey.start").write_text(f"{stranger.pid} an-earlier-boot 12345")
         start(parts=("valkey",))
         down(folder)
         assert stranger.poll() is None

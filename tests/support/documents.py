@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from worker.contract import Stage
-from worker.domain.changes import ObjectChange
+from worker.domain.changes import ObjectChange, ReceivedEvent
 from worker.domain.scope import Scope
 from worker.services import documents, intake
 from worker.services.documents import DocumentStatus
@@ -34,10 +34,15 @@ def delete_object(settings: Settings, key: str) -> None:
     boto3.client("s3").delete_object(Bucket=settings.buckets[0], Key=key)
 
 
+def received(change: ObjectChange) -> ReceivedEvent:
+    """The event that a change came by, as far as the ledger is concerned."""
+    return ReceivedEvent("ObjectRemoved:Delete" if change.removed else "ObjectCreated:Put", "{}", change)
+
+
 def tell(settings: Settings, key: str, *, removed: bool = False, etag: str | None = None, sequencer: str | None = None) -> None:
     """Record an event about the key, as the handler does."""
     change = ObjectChange(settings.buckets[0], key, removed, etag, None, None, sequencer, None)
-    intake.record_and_enqueue([("message", [change])], settings)
+    intake.record_and_enqueue([("message", [received(change)])], settings)
 
 
 def put_and_tell(settings: Settings, key: str, body: bytes | str) -> UUID:

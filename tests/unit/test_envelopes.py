@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from handlers.envelopes import MalformedEvent, Message, parse
+from handlers.envelopes import MalformedEvent, parse
 from worker.domain.changes import ObjectChange, fold
 
 KEY = "team a/50% off + é.pdf"
@@ -115,6 +115,8 @@ def test_a_key_with_plus_and_percent_arrives_exactly(key: str) -> None:
         ("ObjectRemoved:Delete", True),
         ("ObjectRemoved:DeleteMarkerCreated", True),
         ("LifecycleExpiration:Delete", True),
+        ("s3:LifecycleExpiration:DeleteMarkerCreated", True),
+        ("ObjectRestore:Completed", False),
     ],
 )
 def test_the_event_name_says_whether_the_object_was_removed(name: str, removed: bool) -> None:
@@ -123,6 +125,7 @@ def test_the_event_name_says_whether_the_object_was_removed(name: str, removed: 
 
 def test_eventbridge_says_whether_the_object_was_removed() -> None:
     assert only(event_bridge(kind="Object Deleted")).removed
+    assert not only(event_bridge(kind="Object Restore Completed")).removed
 
 
 @pytest.mark.parametrize(
@@ -131,14 +134,15 @@ def test_eventbridge_says_whether_the_object_was_removed() -> None:
         {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "docs"},
         s3_event(s3_record(name="ObjectTagging:Put")),
         s3_event(s3_record(name="ObjectAcl:Put")),
-        s3_event(s3_record(name="ObjectRestore:Completed")),
+        s3_event(s3_record(name="ObjectRestore:Post")),
         event_bridge(kind="Object Tags Added"),
         {"Records": []},
     ],
 )
 def test_what_changes_no_bytes_is_acknowledged(event: Any) -> None:
-    assert parse(event).messages == (Message(""),)
-    assert parse(sqs_event(event)).messages == (Message("m0"),)
+    for (message,) in (parse(event).messages, parse(sqs_event(event)).messages):
+        assert (message.changes, message.error) == ((), None)
+        assert [event.outcome for event in message.events] == ["ignored"] * len(message.events)
 
 
 @pytest.mark.parametrize(

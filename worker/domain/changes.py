@@ -29,6 +29,21 @@ class ObjectChange:
     event_time: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """One event as it came, for the ledger.
+
+    ``kind`` is the sender's name of it ("ObjectCreated:Put", "Object Deleted"), and ``raw`` its JSON text in ASCII. ``change``
+    is None where it says nothing about an object's bytes, or can't be read; ``outcome`` then says which.
+    """
+
+    kind: str
+    raw: str
+    change: ObjectChange | None
+    outcome: str | None = None
+    message_id: str | None = None
+
+
 def fold(changes: Iterable[ObjectChange]) -> tuple[ObjectChange, ...]:
     """Return one change for each (bucket, key), sorted by the bytes of both, as PostgreSQL's "C" collation sorts.
 

@@ -16,7 +16,7 @@ from worker import telemetry
 from worker.domain.document import Status
 from worker.domain.errors import IngestError, LeaseLost, TransientError, Unavailable
 from worker.domain.retrying import GiveUp, Park, Retry, decide
-from worker.objects import ObjectFacts, TooLarge
+from worker.objects import ObjectFacts, RejectedUnread
 from worker.settings import Settings
 from worker.store import chunks, gates, leases
 from worker.store.leases import Lease
@@ -118,7 +118,7 @@ def _settle(lease: Lease, settings: Settings, error: Exception, read: ObjectFact
         LeaseLost: the row is not ours to write any more.
     """
     decision = decide(error, lease.attempts, random.random())  # noqa: S311 - jitter, not a secret
-    about = error.facts if isinstance(error, TooLarge) else read
+    about = error.facts if isinstance(error, RejectedUnread) else read
     facts = object_columns(about) if about is not None else {}
     log.warning(
         "stage failed",

@@ -6,16 +6,16 @@ the messages have to come again. No SQLAlchemy here: the handler's start pays fo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from worker import producer, telemetry
-from worker.contract import WakeUp
-from worker.domain.changes import ObjectChange, fold
+from worker.domain.changes import ObjectChange, ReceivedEvent
 from worker.settings import Settings
 from worker.store import hints
 from worker.store.hints import RecordedHint
@@ -25,9 +25,10 @@ log = telemetry.get_logger(__name__)
 APPLICATION_NAME = "lex-ingest-handler"
 _CONNECT_TIMEOUT = 3  # seconds, as are the others
 _STATEMENT_TIMEOUT = 10
+_NOT_ALLOWED = "bucket_not_allowed"
 
-# One SQS message, or one direct event: its id, and what it says.
-MessageChanges = tuple[str, Sequence[ObjectChange]]
+# One SQS message, or one direct event: its id, and the events in it.
+MessageEvents = tuple[str, Sequence[ReceivedEvent]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +45,59 @@ class IntakeResult:
     not_allowed: int = 0
 
 
-def record_and_enqueue(messages: Sequence[MessageChanges], settings: Settings) -> IntakeResult:
-    """Record every message's changes, then send a wake-up for each document that nobody works on.
+def record_and_enqueue(messages: Sequence[MessageEvents], settings: Settings) -> IntakeResult:
+    """Record every message's events, then send a wake-up for each document that nobody works on.
 
     One statement for all. If PostgreSQL refuses a value in it, each message is recorded by itself, so that only the bad
     one fails; if PostgreSQL is away, all fail.
     """
-    allowed = [(message_id, _allowed(changes, settings)) for message_id, changes in messages]
-    not_allowed = sum(len(changes) for _, changes in messages) - sum(len(changes) for _, changes in allowed)
-    recorded, failed = _record(allowed, settings)
-    wake_ups: dict[str, WakeUp] = {}
+    judged = [(message_id, [_judged(event, message_id, settings) for event in events]) for message_id, events in messages]
+    not_allowed = sum(event.outcome == _NOT_ALLOWED for _, events in judged for event in events)
+    recorded, failed = _record(judged, settings)
     for hint in recorded:
         with telemetry.document_context(hint.document_id, hint.generation):
             log.info("event recorded", extra={"bucket": hint.bucket, "key": hint.key, "wake": hint.wake})
-        if hint.wake_up is not None:
-            wake_ups[hint.wake_up.task_id] = hint.wake_up
-    not_sent = producer.send(list(wake_ups.values()), settings) if wake_ups else 0
-    return IntakeResult(tuple(recorded), tuple(failed), not_sent, not_allowed)
+    return IntakeResult(tuple(recorded), tuple(failed), _wake(recorded, settings), not_allowed)
 
 
-def _allowed(changes: Iterable[ObjectChange], settings: Settings) -> list[ObjectChange]:
-    kept = []
+def hint(changes: Sequence[ObjectChange], settings: Settings, *, source: str, wake: bool) -> tuple[RecordedHint, ...]:
+    """Take hints that no event brought; the ledger keeps them as ``{source}:created`` or ``{source}:removed``.
+
+    Without ``wake`` the dispatcher sends the wake-ups, as the queues have room: right for more than a few.
+
+    Raises:
+        psycopg.OperationalError: the database is away.
+    """
+    events = []
     for change in changes:
-        if settings.buckets and change.bucket not in settings.buckets:
-            log.warning("event of a foreign bucket", extra={"code": "bucket_not_allowed", "bucket": change.bucket})
-        else:
-            kept.append(change)
-    return kept
+        kind = f"{source}:{'removed' if change.removed else 'created'}"
+        events.append(ReceivedEvent(kind, json.dumps({"etag": change.etag, "size": change.size}), change))
+    recorded = _execute(events, settings)
+    if wake:
+        _wake(recorded, settings)
+    return tuple(recorded)
 
 
-def _record(messages: Sequence[MessageChanges], settings: Settings) -> tuple[list[RecordedHint], list[str]]:
+def _wake(recorded: Iterable[RecordedHint], settings: Settings) -> int:
+    """Send the wake-ups; returns how many could not be sent."""
+    wake_ups = {hint.wake_up.task_id: hint.wake_up for hint in recorded if hint.wake_up is not None}
+    return producer.send(list(wake_ups.values()), settings) if wake_ups else 0
+
+
+def _judged(event: ReceivedEvent, message_id: str, settings: Settings) -> ReceivedEvent:
+    if event.change is not None and settings.buckets and event.change.bucket not in settings.buckets:
+        log.warning("event of a foreign bucket", extra={"code": _NOT_ALLOWED, "bucket": event.change.bucket})
+        return replace(event, message_id=message_id or None, outcome=_NOT_ALLOWED)
+    return replace(event, message_id=message_id or None)
+
+
+def _record(messages: Sequence[MessageEvents], settings: Settings) -> tuple[list[RecordedHint], list[str]]:
     """Return the recorded hints, and the ids of the messages that could not be recorded."""
     try:
-        return _execute([change for _, changes in messages for change in changes], settings), []
+        return _execute([event for _, events in messages for event in events], settings), []
     except psycopg.OperationalError as error:
         log.error("batch not recorded", extra={"code": "database_unavailable", "reason": _reason(error)})
-        return [], [message_id for message_id, changes in messages if changes]
+        return [], [message_id for message_id, events in messages if events]
     except (psycopg.Error, UnicodeError) as error:
         if len(messages) == 1:
             log.error(
@@ -100,19 +118,18 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}" if isinstance(error, psycopg.Error) else type(error).__name__
 
 
-def _execute(changes: Iterable[ObjectChange], settings: Settings) -> list[RecordedHint]:
-    folded = fold(changes)
-    if not folded:
+def _execute(events: Sequence[ReceivedEvent], settings: Settings) -> list[RecordedHint]:
+    if not events:
         return []
     connection, reused = _connections.get(settings.database_url)
     try:
-        return hints.record(connection, folded, settings.requeue_after)
+        return hints.record(connection, events, settings.requeue_after)
     except psycopg.OperationalError:
         if not (reused and connection.closed):
             raise
     # The connection of an earlier invocation was gone: the server restarted, or the network forgot it.
     connection, _ = _connections.get(settings.database_url)
-    return hints.record(connection, folded, settings.requeue_after)
+    return hints.record(connection, events, settings.requeue_after)
 
 
 class _Connections:

@@ -28,6 +28,7 @@ for _working in HAND_BACK:
 # A lease that ran out: its worker has vanished. The document goes back to the status that waits, and is due at once;
 # after too many losses it is the document that ends workers.
 _LOST_LEASES = f"""
+WITH lost AS (
 UPDATE documents SET
     lease_token = NULL,
     lease_losses = lease_losses + 1,
@@ -44,12 +45,20 @@ WHERE id IN (
     SELECT id FROM documents WHERE due_at < now() AND lease_token IS NOT NULL
     ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
+RETURNING id, status, active_generation
+), unserved AS (
+    -- What a document that is given up has stored so far will never be served.
+    DELETE FROM generations USING lost
+    WHERE lost.status = '{Status.FAILED}' AND generations.document_id = lost.id
+      AND generations.generation IS DISTINCT FROM lost.active_generation
+)
+SELECT count(*) FROM lost
 """
 
 _TAKE_DUE = """
 UPDATE documents SET
     queued = true,
-    due_at = now() + make_interval(secs => %(requeue_after)s * (1 + random() / 4)),
+    due_at = now() + make_interval(secs => %(requeue_after)s * (1 - random() / 4)),
     updated_at = now()
 WHERE id IN (
     SELECT id FROM documents WHERE due_at < now() AND lease_token IS NULL AND status = %(status)s
@@ -78,11 +87,15 @@ def lock_tick(connection: Connection[Any]) -> bool:
 
 def end_lost_leases(connection: Connection[Any], limit: int) -> int:
     """Take the lease from workers that let it run out. Returns how many there were."""
-    return connection.execute(_LOST_LEASES, {"limit": limit}).rowcount
+    row = connection.execute(_LOST_LEASES, {"limit": limit}).fetchone()
+    return int(row[0]) if row else 0
 
 
 def take_due(connection: Connection[Any], stage: Stage, limit: int, requeue_after: float) -> list[Due]:
-    """Up to ``limit`` rows that wait for ``stage`` and are due; each is due again about ``requeue_after`` s from now."""
+    """Up to ``limit`` rows that wait for ``stage`` and are due.
+
+    Each is due again ``requeue_after`` seconds from now, or up to a quarter of that earlier.
+    """
     rows = connection.execute(
         _TAKE_DUE, {"status": _WAITING[stage].value, "limit": limit, "requeue_after": requeue_after}
     ).fetchall()

@@ -14,6 +14,10 @@ row is worked on, or waits to be embedded       noted only: its holder finishes,
 
 Whatever is not "nothing" asks for one more generation, unless one is wanted already that nobody has taken on.
 
+Each event is kept in the ledger (``events``) by the same statement, with what became of it: ``recorded``; ``nothing_new``;
+``stale``, an older sequencer than the one known; ``unknown_key``, a removal of what was never there; or what its reader said
+(``ignored``, ``bucket_not_allowed``, ``malformed``).
+
 A hint is dropped only where the bucket is read later anyway, or was last read with that very ETag. Recognising a
 duplicate by its sequencer would not do: an emulator sends the same one with every event.
 """
@@ -27,7 +31,7 @@ from typing import Any
 from psycopg import Connection
 
 from worker.contract import Stage, WakeUp
-from worker.domain.changes import ObjectChange
+from worker.domain.changes import ReceivedEvent, fold
 from worker.domain.document import TERMINAL, Status, check_transition
 
 # The statement below makes a terminal row PENDING again; this fails at import should the table of moves forbid that.
@@ -37,13 +41,26 @@ for _status in (*TERMINAL, Status.EXTRACTED):
 # Rows that this hint makes PENDING: those nobody works on, and, for a removal, those that wait to be embedded.
 _STARTS = "(row.status = ANY (%(startable)s) OR (row.status = %(extracted)s AND excluded.hint_removed))"
 
+# Sequencers of one key compare as hexadecimal text, the shorter one padded with zeros (Amazon S3 User Guide, "Event message
+# structure").
+_OLDER = """
+    coalesce(rpad({one}, greatest(length({one}), length({other})), '0') COLLATE "C"
+             < rpad({other}, greatest(length({one}), length({other})), '0') COLLATE "C", false)
+"""
+
 _RECORD = f"""
+WITH hint AS (
+    SELECT * FROM unnest(%(buckets)s::text[], %(keys)s::text[], %(removed)s::boolean[], %(etags)s::text[],
+                         %(sequencers)s::text[]) AS hint (bucket, key, removed, etag, sequencer)
+), before AS MATERIALIZED (
+    SELECT known.bucket, known.key, known.id, known.hint_sequencer
+    FROM documents known JOIN hint ON known.bucket = hint.bucket AND known.key = hint.key
+), taken AS (
     INSERT INTO documents AS row
         (bucket, key, status, desired_generation, generation, queued, due_at, hint_etag, hint_sequencer, hint_removed)
     SELECT hint.bucket, hint.key, %(pending)s, 1, 0, true, now() + make_interval(secs => %(requeue_after)s),
            hint.etag, hint.sequencer, hint.removed
-    FROM unnest(%(buckets)s::text[], %(keys)s::text[], %(removed)s::boolean[], %(etags)s::text[], %(sequencers)s::text[])
-         AS hint (bucket, key, removed, etag, sequencer)
+    FROM hint
     WHERE NOT hint.removed
        OR EXISTS (SELECT FROM documents known WHERE known.bucket = hint.bucket AND known.key = hint.key)
     -- Every batch locks its rows in the same order, so that two batches can't wait for each other.
@@ -67,14 +84,7 @@ _RECORD = f"""
         error_code = CASE WHEN {_STARTS} THEN NULL ELSE row.error_code END,
         error = CASE WHEN {_STARTS} THEN NULL ELSE row.error END,
         updated_at = now()
-    WHERE NOT coalesce(
-            -- Sequencers of one key compare as hexadecimal text, the shorter one padded with zeros (Amazon S3 User Guide,
-            -- "Event message structure").
-            rpad(excluded.hint_sequencer, greatest(length(excluded.hint_sequencer), length(row.hint_sequencer)), '0')
-                COLLATE "C"
-            < rpad(row.hint_sequencer, greatest(length(excluded.hint_sequencer), length(row.hint_sequencer)), '0')
-                COLLATE "C",
-            false)
+    WHERE NOT {_OLDER.format(one="excluded.hint_sequencer", other="row.hint_sequencer")}
       AND NOT coalesce(
             NOT excluded.hint_removed AND NOT row.hint_removed
             AND coalesce(excluded.hint_sequencer, row.hint_sequencer) IS NOT DISTINCT FROM row.hint_sequencer
@@ -83,6 +93,23 @@ _RECORD = f"""
                      AND excluded.hint_etag = row.etag)),
             false)
     RETURNING bucket, key, id, desired_generation, status
+), ledger AS (
+    INSERT INTO events (bucket, key, kind, raw, message_id, outcome, document_id, generation)
+    SELECT event.bucket, event.key, event.kind, event.raw::json, event.message_id,
+           CASE WHEN event.outcome IS NOT NULL THEN event.outcome
+                WHEN taken.id IS NOT NULL THEN 'recorded'
+                WHEN before.id IS NULL THEN 'unknown_key'
+                WHEN {_OLDER.format(one="event.sequencer", other="before.hint_sequencer")} THEN 'stale'
+                ELSE 'nothing_new' END,
+           coalesce(taken.id, before.id), taken.desired_generation
+    FROM unnest(%(event_buckets)s::text[], %(event_keys)s::text[], %(event_sequencers)s::text[], %(kinds)s::text[],
+                %(raws)s::text[], %(message_ids)s::text[], %(outcomes)s::text[])
+         WITH ORDINALITY AS event (bucket, key, sequencer, kind, raw, message_id, outcome, number)
+    LEFT JOIN taken ON event.outcome IS NULL AND taken.bucket = event.bucket AND taken.key = event.key
+    LEFT JOIN before ON event.outcome IS NULL AND before.bucket = event.bucket AND before.key = event.key
+    ORDER BY event.number
+)
+SELECT bucket, key, id, desired_generation, status FROM taken
 """
 
 _STARTABLE = sorted(TERMINAL | {Status.PENDING})
@@ -105,16 +132,17 @@ class RecordedHint:
         return WakeUp(self.document_id, self.generation, Stage.PROCESS) if self.wake else None
 
 
-def record(connection: Connection[Any], changes: Sequence[ObjectChange], requeue_after: float) -> list[RecordedHint]:
-    """Record the changes, at most one for each (bucket, key), in one statement and one round trip.
+def record(connection: Connection[Any], events: Sequence[ReceivedEvent], requeue_after: float) -> list[RecordedHint]:
+    """Keep the events in the ledger and take their hints, one for each (bucket, key): one statement, one round trip.
 
-    ``requeue_after`` is in seconds: after them the dispatcher sends a wake-up that was lost again. A change that brought
-    nothing new has no entry in the answer.
+    An event with an outcome of its own, or without a change, is kept only. ``requeue_after`` is in seconds: after them the
+    dispatcher sends a wake-up that was lost again. A change that brought nothing new has no entry in the answer.
 
     Raises:
         psycopg.DataError, UnicodeEncodeError: PostgreSQL can't hold a value of one of the changes; none is recorded.
         psycopg.OperationalError: the database is away, or did not answer in time.
     """
+    changes = fold(event.change for event in events if event.change is not None and event.outcome is None)
     rows = connection.execute(
         _RECORD,
         {
@@ -128,6 +156,13 @@ def record(connection: Connection[Any], changes: Sequence[ObjectChange], requeue
             "removed": [change.removed for change in changes],
             "etags": [change.etag for change in changes],
             "sequencers": [change.sequencer for change in changes],
+            "event_buckets": [event.change and event.change.bucket for event in events],
+            "event_keys": [event.change and event.change.key for event in events],
+            "event_sequencers": [event.change and event.change.sequencer for event in events],
+            "kinds": [event.kind for event in events],
+            "raws": [event.raw for event in events],
+            "message_ids": [event.message_id for event in events],
+            "outcomes": [event.outcome for event in events],
         },
     ).fetchall()
     return [

@@ -6,6 +6,9 @@
     embedding_profiles 1 ── 1 embeddings_<profile>        one typed vector table a profile, made when it is first needed
     embedding_cache (profile, sha256 of the text) -> vector
     gates                                                 what is closed for everybody, until when, and why
+    events                                                the ledger: what came, and what became of it
+    released_texts                                        digests of texts that left the index: their cached vectors go too
+    chores                                                when the next pruning is due (worker.store.pruning)
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker.domain.document import TERMINAL, Status
@@ -147,6 +150,8 @@ class DocumentChunk(Base):
     __tablename__ = "document_chunks"
     __table_args__ = (
         UniqueConstraint("document_id", "generation", "ordinal"),
+        # Whether a text stands anywhere; equality only, so the small kind of index.
+        Index("ix_document_chunks_text_sha256", "text_sha256", postgresql_using="hash"),
         ForeignKeyConstraint(
             ["document_id", "generation"], ["generations.document_id", "generations.generation"], ondelete="CASCADE"
         ),
@@ -201,3 +206,49 @@ class Gate(Base):
     closed_until: Mapped[datetime]
     code: Mapped[str]
     reason: Mapped[str]
+
+
+class Event(Base):
+    """The ledger: every event that was received, and what became of it (``worker.store.hints``).
+
+    One partition a day, so that old days are dropped and not deleted; the default one takes what has no day's partition.
+    ``document_id`` is null where the event was about no document. Once its document is gone, key and raw text are erased.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_bucket_key", "bucket", "key"),
+        Index("ix_events_of_no_document", "received_at", postgresql_where=text("document_id IS NULL AND raw IS NOT NULL")),
+        {"postgresql_partition_by": "RANGE (received_at)"},
+    )
+
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now(), primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    bucket: Mapped[str | None] = mapped_column(Text(collation="C"))
+    key: Mapped[str | None] = mapped_column(Text(collation="C"))
+    kind: Mapped[str]
+    # As text: jsonb can't hold an escaped NUL, and the sender may say anything.
+    raw: Mapped[Any | None] = mapped_column(JSON)
+    message_id: Mapped[str | None]
+    outcome: Mapped[str]
+    document_id: Mapped[uuid.UUID | None]
+    generation: Mapped[int | None]
+
+
+class ReleasedText(Base):
+    """The digest of a text that stands in no chunk any more. A trigger on ``document_chunks`` writes it, whatever removes."""
+
+    __tablename__ = "released_texts"
+    __table_args__ = (Index("ix_released_texts_released_at", "released_at"),)
+
+    text_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    released_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Chore(Base):
+    """Work that one process at a time does now and then."""
+
+    __tablename__ = "chores"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    due_at: Mapped[datetime]

@@ -1,0 +1,75 @@
+"""Pruning and erasure: run by every dispatcher now and then, and for one key at once by ``purge``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from worker import telemetry
+from worker.settings import Settings
+from worker.store import pruning
+
+log = telemetry.get_logger(__name__)
+
+_EVERY = 60.0
+_LIMIT = 500
+# Seconds that one rule may take in a run: the dispatcher has a tick to do. What is left waits for the next run.
+_BUDGET = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """How much each rule found; a partition counts as one."""
+
+    tombstones: int
+    events: int
+    cached: int
+    partitions_made: int
+    partitions_dropped: int
+
+
+def tidy_if_due(connection: Connection[Any], settings: Settings) -> Tidied | None:
+    """Prune, once a minute in the whole system; None where it is not due or another process does it.
+
+    Raises:
+        psycopg.OperationalError: the database is away.
+    """
+    with connection.transaction():
+        if not pruning.claim_chore(connection, "prune", _EVERY):
+            return None
+    return tidy(connection, settings)
+
+
+def tidy(connection: Connection[Any], settings: Settings) -> Tidied:
+    """Apply every rule of ``worker.store.pruning`` now, in short transactions, each rule for about a second at most."""
+    after = settings.erase_after
+    tombstones = _repeat(connection, lambda: pruning.erase_tombstones(connection, after, _LIMIT))
+    events = _repeat(connection, lambda: pruning.erase_events_of_no_document(connection, after, _LIMIT))
+    cached = _repeat(connection, lambda: pruning.erase_cached_vectors(connection, after, _LIMIT))
+    try:
+        with connection.transaction():
+            made, dropped = pruning.keep_partitions(connection, datetime.now(UTC).date(), settings.ledger_days)
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation):
+        # Somebody reads the ledger, or an event came into the default partition meanwhile: there is a week's time.
+        made = dropped = 0
+    tidied = Tidied(tombstones, events, cached, made, dropped)
+    if any((tombstones, events, cached, made, dropped)):
+        log.info("pruned", extra={name: getattr(tidied, name) for name in Tidied.__slots__})
+    return tidied
+
+
+def _repeat(connection: Connection[Any], rule: Callable[[], int]) -> int:
+    """Run the rule, a transaction each time, while it finds as much as it may take; returns how much in all."""
+    total, end = 0, time.monotonic() + _BUDGET
+    while True:
+        with connection.transaction():
+            found = rule()
+        total += found
+        if found < _LIMIT or time.monotonic() > end:
+            return total
