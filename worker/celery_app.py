@@ -13,12 +13,13 @@ from worker import process, telemetry
 from worker.contract import CELERY_APP_NAME
 from worker.dispatcher import DispatcherStep, DispatcherWatch
 from worker.settings import get_settings
+from worker.shutdown import ShutdownStep
 
 log = telemetry.get_logger(__name__)
 
 app = Celery(CELERY_APP_NAME)
 app.config_from_object("worker.celery_config")
-app.steps["worker"].add(DispatcherStep)
+app.steps["worker"].update({DispatcherStep, ShutdownStep})
 app.steps["consumer"].add(DispatcherWatch)
 # The package exports every task, so importing it finds each module below it.
 app.autodiscover_tasks(["worker"], related_name="tasks")

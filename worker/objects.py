@@ -98,6 +98,10 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
     except ClientError as error:
         if _code(error) == "InvalidObjectState":
             raise Archived(head(bucket, key)) from error
+        # S3 repeats the key in its error document, and a control character makes that no XML: nothing but a 404 is left of
+        # it, as of any web server's. The listing can say such a key.
+        if _code(error) == "404" and all(item.key != key for item in listing(bucket, key)):
+            raise ObjectMissing from error
         raise _translate(error, bucket) from error
     except (BotoCoreError, OSError) as error:
         raise _no_answer(error) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -36,8 +37,8 @@ def tls_options(redis_url: str) -> dict[str, Any] | None:
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if redis_url.startswith("rediss://") else None
 
 
-@lru_cache(maxsize=2)
-def _application(redis_url: str, process_id: int) -> Celery:
+@lru_cache(maxsize=32)
+def _application(redis_url: str, process_id: int, thread_id: int) -> Celery:
     application = Celery(CELERY_APP_NAME, set_as_current=False)
     application.conf.update(
         broker_url=redis_url,
@@ -68,7 +69,7 @@ def send(wake_ups: Sequence[WakeUp], settings: Settings, *, budget: float = 1.5)
     After ``budget`` seconds, or a failure, the rest is not tried. A call takes at most 1.5 s more than its budget (a time
     limit met three times: sending, connecting again, sending again), whether Redis refuses, is frozen, or is full.
     """
-    application = _application(settings.redis_url, os.getpid())
+    application = _application(settings.redis_url, os.getpid(), threading.get_ident())
     deadline = time.monotonic() + budget
     for sent, wake_up in enumerate(wake_ups):
         try:

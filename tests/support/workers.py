@@ -15,21 +15,28 @@ import psycopg
 ROOT = Path(__file__).parents[2]
 
 
-def start_worker(log: Path, name: str = "worker", concurrency: int = 2, **environment: str) -> subprocess.Popen[bytes]:
-    """Start a worker named ``name`` on the services of ``os.environ``; ``environment`` overrides it.
+def start_worker(
+    log: Path, name: str = "worker", concurrency: int = 2, extra: tuple[str, ...] = (), **environment: str
+) -> subprocess.Popen[bytes]:
+    """Start a worker named ``name`` on the services of ``os.environ``; ``environment`` overrides it, and ``extra`` are
+    more arguments.
 
     Returns at once; ``wait_for_worker`` waits until it consumes.
     """
     command = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--loglevel", "INFO"]
-    command += ["--concurrency", str(concurrency), "--hostname", f"{name}@localhost"]
+    command += ["--concurrency", str(concurrency), "--hostname", f"{name}@localhost", *extra]
     with log.open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **environment})
 
 
 def wait_for_worker(name: str = "worker", seconds: float = 30) -> None:
     """Wait until the worker answers a ping."""
+    from kombu import pools
+
     from worker.celery_app import app
 
+    # The producer of wake-ups limits kombu's pools, which are the whole process's, to one connection; a ping needs two.
+    pools.set_limit(10, force=True)
     deadline = time.monotonic() + seconds
     while not app.control.ping(timeout=0.5, destination=[f"{name}@localhost"]):
         assert time.monotonic() < deadline, f"{name} does not answer"

@@ -12,7 +12,7 @@ from worker.domain.batching import batches
 from worker.domain.document import Status
 from worker.domain.errors import ProviderUnusable
 from worker.embed.openai import embed
-from worker.services.holding import held
+from worker.services.holding import held, take
 from worker.settings import Settings
 from worker.store import chunks, embedding_cache, leases, profiles
 from worker.store.chunks import StoredChunk
@@ -40,8 +40,7 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
         StageFailed: the row says what follows.
         LeaseLost: somebody else has the document, or its object is gone.
     """
-    with transaction(settings.database_url) as connection:
-        lease = leases.claim(connection, document_id, Stage.EMBED, settings.lease)
+    lease = take(document_id, Stage.EMBED, settings)
     if lease is None:
         return None
     with held(lease, settings) as heartbeat:

@@ -17,7 +17,7 @@ from worker.domain.chunking import Chunk, chunk
 from worker.domain.document import Status
 from worker.domain.text import DocumentText, Extraction, assemble
 from worker.extract.sandbox import Sandbox
-from worker.services.holding import Heartbeat, held, object_columns
+from worker.services.holding import Heartbeat, held, object_columns, take
 from worker.settings import Settings
 from worker.store import chunks, leases
 from worker.store.leases import Lease
@@ -62,8 +62,7 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
         StageFailed: the row says what follows.
         LeaseLost: somebody else has the document, or its object is gone.
     """
-    with transaction(settings.database_url) as connection:
-        lease = leases.claim(connection, document_id, Stage.EXTRACT, settings.lease)
+    lease = take(document_id, Stage.EXTRACT, settings)
     if lease is None:
         return None
     # A file without a name: a worker that is killed leaves nothing on the disk.

@@ -8,12 +8,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
-from worker import telemetry
-from worker.domain.document import Status
+from worker import producer, telemetry
+from worker.contract import Stage, WakeUp
+from worker.domain.document import WAITING_FOR, Status
 from worker.domain.errors import IngestError, LeaseLost, TransientError, Unavailable
 from worker.domain.retrying import GiveUp, Park, Retry, decide
 from worker.objects import ObjectFacts, RejectedUnread
@@ -78,9 +80,59 @@ class Heartbeat:
                 log.warning("lease not renewed", extra={"reason": type(error).__name__})
 
 
+# What this process holds now: one lease in a pool process, several in a pool of threads.
+_in_hand: dict[UUID, tuple[Lease, Settings]] = {}
+_ending = False
+# Held for the moment between a claim and its entry here, so that none is overlooked.
+_taking = threading.Lock()
+
+
+def take(document_id: UUID, stage: Stage, settings: Settings) -> Lease | None:
+    """Claim the document for ``held``; None where there is nothing to take, or this process is about to end."""
+    with _taking:
+        if _ending:
+            return None
+        with transaction(settings.database_url) as connection:
+            lease = leases.claim(connection, document_id, stage, settings.lease)
+        if lease is not None:
+            _in_hand[lease.token] = (lease, settings)
+        return lease
+
+
+def hand_back_all() -> int:
+    """Hand back every document that this process holds, for another worker to take on at once: this process is to end.
+
+    Whoever still works on one finds its lease gone. Trouble is logged and never raised: then the lease runs out. Returns how
+    many documents there were.
+    """
+    global _ending
+    with _taking:
+        _ending = True
+        leases_in_hand = list(_in_hand.values())
+    for lease, settings in leases_in_hand:
+        with telemetry.document_context(document_id=str(lease.document_id), generation=lease.generation):
+            try:
+                with transaction(settings.database_url) as connection:
+                    ended = leases.hand_back(
+                        connection, lease, after=settings.requeue_after, spend=False, error_code=None, error=None, queued=True
+                    )
+            except LeaseLost:
+                continue
+            except DBAPIError as error:
+                log.warning("not handed back", extra={"reason": type(error).__name__})
+                continue
+            log.info("handed back", extra={"status": ended.status.value})
+            if ended.wake_generation is not None:
+                wake_up = WakeUp(str(lease.document_id), ended.wake_generation, WAITING_FOR[ended.status])
+                producer.send([wake_up], settings)
+    return len(leases_in_hand)
+
+
 @contextmanager
 def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
-    """Run a stage's block under the lease; an exception from it is written to the row and raised as ``StageFailed``.
+    """Run a stage's block under the lease that ``take`` gave.
+
+    An exception from it is written to the row and raised as ``StageFailed``.
 
     ``LeaseLost`` passes unchanged: the row is somebody else's, or its object is gone, and nothing may be written, except
     that a removal hint hands the document back at once.
@@ -100,6 +152,8 @@ def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
             _hand_back_if_still_ours(lease, settings)
             raise
         raise failure from error
+    finally:
+        _in_hand.pop(lease.token, None)
 
 
 def _in_our_terms(error: Exception) -> Exception:

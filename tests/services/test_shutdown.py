@@ -1,0 +1,101 @@
+"""SIGTERM: a worker finishes what it can in its time, and hands back the rest at no cost to the document."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.support.documents import TIDE, find, put_and_tell, row_of
+from tests.support.provider import Provider
+from tests.support.workers import pool_of, running_worker, start_worker, wait_for_worker
+from worker.settings import Settings
+
+GRACE = {"LEX_INGEST_SHUTDOWN_GRACE": "1"}
+
+
+def embedding(settings: Settings, identity: UUID) -> bool:
+    return bool(row_of(settings, identity)["status"] == "EMBEDDING")
+
+
+def test_what_is_not_finished_in_time_is_handed_back_and_the_worker_ends(
+    settings: Settings, provider: Provider, tmp_path: Path
+) -> None:
+    worker = start_worker(tmp_path / "worker.log", **GRACE)
+    wait_for_worker()
+    provider.delay = 15
+    identity = put_and_tell(settings, "k.txt", TIDE)
+    wait_until(lambda: embedding(settings, identity), 15, "the provider is asked")
+    began = time.monotonic()
+    worker.terminate()
+    wait_until(lambda: row_of(settings, identity)["status"] == "EXTRACTED", 4, "handed back")
+    row = row_of(settings, identity)
+    assert (row["queued"], row["attempts"], row["lease_losses"], row["lease_token"]) == (True, 0, 0, None)
+    assert worker.wait(10) == 0
+    assert time.monotonic() - began < 5
+    provider.delay = 0
+    with running_worker(tmp_path / "other.log", "other"):
+        wait_until(lambda: bool(find(settings, TIDE)), 10, "another worker takes it on")
+
+
+def test_what_is_finished_in_time_is_finished(settings: Settings, provider: Provider, tmp_path: Path) -> None:
+    worker = start_worker(tmp_path / "worker.log", LEX_INGEST_SHUTDOWN_GRACE="10")
+    wait_for_worker()
+    provider.delay = 2
+    identity = put_and_tell(settings, "k.txt", TIDE)
+    wait_until(lambda: embedding(settings, identity), 15, "the provider is asked")
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert row_of(settings, identity)["status"] == "INDEXED"
+    assert row_of(settings, identity)["generation"] == 1
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["SIGTERM to a pool process", "SIGQUIT to the worker"])
+def test_whoever_ends_a_pool_process_its_document_is_handed_back(
+    settings: Settings, provider: Provider, tmp_path: Path, to_all: bool
+) -> None:
+    worker = start_worker(tmp_path / "worker.log")
+    try:
+        wait_for_worker()
+        provider.delay = 15
+        identity = put_and_tell(settings, "k.txt", TIDE)
+        wait_until(lambda: embedding(settings, identity), 15, "the provider is asked")
+        token = row_of(settings, identity)["lease_token"]
+        provider.delay = 0
+        if to_all:
+            for pid in pool_of(worker):
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: row_of(settings, identity)["status"] == "INDEXED", 10, "taken on by the next pool process")
+        else:
+            worker.send_signal(signal.SIGQUIT)
+            wait_until(lambda: row_of(settings, identity)["lease_token"] != token, 5, "handed back")
+        assert (row_of(settings, identity)["attempts"], row_of(settings, identity)["lease_losses"]) == (0, 0)
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_an_idle_worker_ends_at_once(settings: Settings, tmp_path: Path) -> None:
+    worker: subprocess.Popen[bytes] = start_worker(tmp_path / "worker.log")
+    wait_for_worker()
+    worker.terminate()
+    assert worker.wait(5) == 0
+
+
+def test_documents_of_a_pool_of_threads_are_handed_back_too(settings: Settings, provider: Provider, tmp_path: Path) -> None:
+    worker = start_worker(tmp_path / "worker.log", extra=("--pool", "threads"), **GRACE)
+    wait_for_worker()
+    provider.delay = 15
+    identities = [put_and_tell(settings, f"{number}.txt", f"{number} {TIDE}") for number in range(2)]
+    wait_until(lambda: all(embedding(settings, identity) for identity in identities), 15, "the provider is asked")
+    worker.terminate()
+    assert worker.wait(10) == 0
+    for identity in identities:
+        row = row_of(settings, identity)
+        assert (row["status"], row["attempts"], row["lease_losses"]) == ("EXTRACTED", 0, 0)
