@@ -110,11 +110,11 @@ def _table(rows: list[DocumentStatus], width: int | None = None) -> Table:
 
 
 def _why(row: DocumentStatus) -> str:
-    """What the document waits for, and why it failed, at an end or the last time."""
+    """What the document waits for and until when, and why it failed, at an end or the last time."""
     why = f"{row.error_code}: {row.error}" if row.error_code else ""
-    if row.waits_for:
-        when = f" (again at {row.due_at:%H:%M:%S})" if row.due_at is not None and row.error_code else ""
-        return f"{row.waits_for}{when}{' — last: ' + why if why else ''}"
+    if row.waits_for and row.due_at is not None:
+        when = row.due_at.astimezone()
+        return f"{row.waits_for}, looked at again at {when:%H:%M:%S}{' — last: ' + why if why else ''}"
     if row.error_code and row.active_generation is not None:
         return f"{why} (generation {row.active_generation} is still served)"
     return why

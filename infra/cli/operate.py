@@ -1,4 +1,4 @@
-"""Commands for operators: doctor, migrate, replay."""
+"""Commands for operators: doctor, migrate, purge, replay."""
 
 from __future__ import annotations
 
@@ -54,6 +54,31 @@ def replay(
         console.print(f"replaying {what}; `lex-ingest status --watch` shows how they come along", soft_wrap=True)
 
 
+def purge(
+    key: Annotated[str, typer.Argument(help="The key; its object must be gone from the bucket.")],
+    bucket: Annotated[str | None, typer.Option(help="Which bucket, where BUCKET names several.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Erase everything about a removed object now, its key and its events too; else that happens within a day."""
+    settings = connect(data_dir).require("buckets", "database_url")
+    if bucket is None and len(settings.buckets) > 1:
+        raise typer.BadParameter(f"one of {', '.join(settings.buckets)}", param_hint="--bucket")
+    if bucket is not None and bucket not in settings.buckets:
+        raise typer.BadParameter(f"BUCKET has {', '.join(settings.buckets)}", param_hint="--bucket")
+    from worker.services.purge import purge as erase
+
+    purged = erase(bucket or settings.buckets[0], key, settings)
+    if as_json:
+        json_line(purged)
+    if not purged.anything:
+        errors.print(f"nothing was known of {visible_key(key)!r}", soft_wrap=True)
+        raise typer.Exit(1)
+    if not as_json:
+        what = f"{'the document and ' if purged.document else ''}{purged.events} events in the ledger"
+        console.print(f"erased {visible_key(key)}: {what}, and every cached vector that no document needs", soft_wrap=True)
+
+
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, data_dir: DataDir = None
 ) -> None:
@@ -77,5 +102,5 @@ def doctor(
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    for command in (doctor, migrate, replay):
+    for command in (doctor, migrate, purge, replay):
         app.command()(command)

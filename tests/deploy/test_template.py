@@ -122,7 +122,12 @@ def test_the_bucket_is_private_encrypted_and_kept(resources: dict[str, Any]) -> 
 
 def test_created_and_removed_objects_are_both_reported_to_the_queue(resources: dict[str, Any]) -> None:
     configurations = resources["DocumentBucket"]["Properties"]["NotificationConfiguration"]["QueueConfigurations"]
-    assert {item["Event"] for item in configurations} == {"s3:ObjectCreated:*", "s3:ObjectRemoved:*"}
+    assert {item["Event"] for item in configurations} == {
+        "s3:ObjectCreated:*",
+        "s3:ObjectRemoved:*",
+        "s3:LifecycleExpiration:*",
+        "s3:ObjectRestore:Completed",
+    }
     assert all(item["Queue"] == {"GetAtt": "EventQueue.Arn"} for item in configurations)
 
 

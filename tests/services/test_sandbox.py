@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker.domain.errors import NoText, Rejected, TransientError, Unsupported
+from worker.domain.retrying import GiveUp, Retry, decide
 from worker.extract.sandbox import Sandbox
 
 MEMORY = 500_000_000
@@ -40,6 +41,8 @@ def extract(path, limits):
         return answer("x" * 10**10)
     if deed == "signal":
         os.kill(os.getpid(), int(argument))
+    if deed == "parent":
+        os.kill(os.getppid(), signal.SIGKILL)
     if deed == "segfault":
         ctypes.string_at(0)
     if deed == "exit":
@@ -85,7 +88,6 @@ def read(sandbox: Sandbox, folder: Path, content: str, timeout: float = 20.0, me
         ("loop", "timeout", 1.0),
         ("sleep", "timeout", 0.5),
         ("memory", "memory", 20.0),
-        ("signal 9", "crashed", 20.0),
         ("signal 11", "crashed", 20.0),
         ("signal 6", "crashed", 20.0),
         ("segfault", "crashed", 20.0),
@@ -113,6 +115,26 @@ def test_what_a_parser_does_ends_in_a_code_and_the_next_file_is_read(
     assert caught.value.code == code
     assert time.monotonic() - started < 15
     assert read(sandbox, tmp_path, "the next document") == "the next document"
+
+
+@pytest.mark.parametrize("deed", ["signal 9", "parent"])
+def test_a_process_that_is_killed_costs_an_attempt_and_is_no_verdict(sandbox: Sandbox, tmp_path: Path, deed: str) -> None:
+    """It may have been the kernel short of memory, an operator, or the file: which one, the next attempt tells."""
+    with pytest.raises(TransientError) as caught:
+        read(sandbox, tmp_path, f"HOSTILE {deed}")
+    assert caught.value.code == "crashed"
+    assert isinstance(decide(caught.value, 0, 0.5), Retry)
+    assert isinstance(decide(caught.value, 2, 0.5), GiveUp)
+    assert read(sandbox, tmp_path, "the next document") == "the next document"
+
+
+def test_a_signal_to_all_processes_leaves_the_server_to_its_worker(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert read(sandbox, tmp_path, "first") == "first"
+    assert sandbox._server is not None
+    os.killpg(sandbox._server.process.pid, signal.SIGTERM)
+    server = sandbox._server
+    assert read(sandbox, tmp_path, "second") == "second"
+    assert sandbox._server is server
 
 
 def test_a_child_sees_no_secret_and_no_descriptor_of_the_worker(

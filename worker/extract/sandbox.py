@@ -36,6 +36,8 @@ _NAME_CHARACTERS = 1000
 # JSON writes a character in at most 6 bytes of ASCII; blocks and paths add their own.
 _ANSWER_BYTES_PER_CHARACTER = 6
 _ANSWER_BYTES_BESIDES = 16_000_000
+# Signals that a parser's own mistake does not raise: somebody sent them (the kernel's out-of-memory killer, an operator).
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 
 
 @dataclass(slots=True)
@@ -68,7 +70,8 @@ class Sandbox:
 
         Raises:
             PermanentError: a verdict about the file: ``timeout``, ``memory``, ``crashed``, and what registry.extract raises.
-            TransientError: ``sandbox_unavailable``, the server can't be started or went away before it took the file.
+            TransientError: ``crashed``, the child or the server was killed from outside, or by a file that can: that costs
+                an attempt; ``sandbox_unavailable``, the server can't be started or went away before it took the file.
             OSError: the file can't be opened.
         """
         with self._lock, path.open("rb") as document:
@@ -205,8 +208,8 @@ def _collect(server: _Server, request: dict[str, Any], reading: int, max_bytes: 
         if server.control.fileno() in ready and not (ready.get(reading, 0) & select.POLLIN):
             data = server.control.recv(_REPLY_BYTES)
             if not data:
-                # Gone in the middle of a document: the document is the likely cause.
-                raise Rejected("crashed", "the sandbox's process ended while it read the file")
+                # Gone in the middle of a document, which may be the cause or not.
+                raise TransientError("crashed", "the sandbox's process ended while it read the file")
             reply = json.loads(data)
             if reply["id"] != request["id"]:
                 raise TransientError("sandbox_unavailable", "the sandbox answered another request")
@@ -229,5 +232,7 @@ def _verdict(answer: bytes, reply: dict[str, Any], memory: int, max_text_chars: 
         if reply["peak"] > 0.8 * memory:
             raise Rejected("memory", "reading the file takes more memory than allowed")
         how = f"signal {-reply['exit']}" if reply["exit"] < 0 else f"exit code {reply['exit']}"
+        if -reply["exit"] in _FROM_OUTSIDE:
+            raise TransientError("crashed", f"the parser was killed while it read the file ({how})")
         raise Rejected("crashed", f"the parser crashed on the file ({how})")
     return decode_answer(answer, max_text_chars)

@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _confine(parent: int) -> None:
     """Give up what no parser needs: the parent's life, core dumps, new privileges, the network where the kernel allows."""
     libc = ctypes.CDLL(None, use_errno=True)
+    # A signal to all processes of a service is for the worker to act on: it ends this one when it has no more use for it.
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
     process.end_with_parent(parent, signal.SIGKILL)
     process.hide_memory()
     process.prctl(_PR_SET_NO_NEW_PRIVS, 1)

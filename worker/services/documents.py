@@ -99,11 +99,11 @@ _SERVED = and_(Generation.document_id == Document.id, Generation.generation == D
 
 
 def _waits_for(row: RowMapping, closed: list[Gate]) -> str | None:
-    """In words, what a row that is not terminal waits for: derived, never stored."""
+    """In words, what a row that is not terminal waits for: derived, never stored. ``due_at`` says until when."""
     if row["due_at"] is None:
         return None
     if row["lease_token"] is not None:
-        return "a worker that holds it"
+        return "the worker that holds it"
     if closed and row["status"] == Status.EXTRACTED:
         return f"the provider ({closed[0].code}): {closed[0].reason}"
     return "a free worker" if row["queued"] else "its next attempt"
