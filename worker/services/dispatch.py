@@ -62,9 +62,21 @@ def tick(connection: Connection[Any], settings: Settings) -> Tick:
             return Tick(ran=False, lost_leases=lost)
         stages = [Stage.EXTRACT] if due.gate_is_closed(connection) else [Stage.EXTRACT, Stage.EMBED]
         for stage in stages:
-            room = settings.low_water - lengths[QUEUES[stage]]
+            room = _room(stage, lengths, settings.low_water)
             if room > 0:
                 taken = due.take_due(connection, stage, room, settings.requeue_after)
                 wake_ups += [WakeUp(str(row.document_id), row.generation, row.stage) for row in taken]
     not_sent = producer.send(wake_ups, settings) if wake_ups else 0
     return Tick(ran=True, lost_leases=lost, woken=len(wake_ups) - not_sent, not_sent=not_sent)
+
+
+def _room(stage: Stage, lengths: dict[str, int], low_water: int) -> int:
+    """How many wake-ups a stage's queue may take.
+
+    What waits in the pipeline's first queue is on its way to extraction, so it counts there too. A tenth has room whatever
+    waits before it: extraction must not stop for want of a consumer of another queue.
+    """
+    waiting = lengths[QUEUES[stage]]
+    if stage is not Stage.EXTRACT:
+        return low_water - waiting
+    return max(low_water - waiting - lengths[QUEUES[Stage.PROCESS]], low_water // 10 - waiting)

@@ -17,7 +17,8 @@ from worker.domain.chunking import Chunk, chunk
 from worker.domain.document import Status
 from worker.domain.text import DocumentText, Extraction, assemble
 from worker.extract.sandbox import Sandbox
-from worker.services.holding import Heartbeat, held, object_columns, take
+from worker.services.holding import Heartbeat, held, take
+from worker.services.settling import object_columns
 from worker.settings import Settings
 from worker.store import chunks, leases
 from worker.store.leases import Lease

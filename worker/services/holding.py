@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import random
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
-from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 
 from worker import producer, telemetry
 from worker.contract import Stage, WakeUp
-from worker.domain.document import WAITING_FOR, Status
-from worker.domain.errors import IngestError, LeaseLost, TransientError, Unavailable
-from worker.domain.retrying import GiveUp, Park, Retry, decide
-from worker.objects import ObjectFacts, RejectedUnread
+from worker.domain.document import WAITING_FOR
+from worker.domain.errors import LeaseLost
+from worker.objects import ObjectFacts
+from worker.services.settling import settle
 from worker.settings import Settings
-from worker.store import chunks, gates, leases
+from worker.store import leases
 from worker.store.leases import Lease
-from worker.store.models import EMBEDDING_GATE
-from worker.store.session import is_away, transaction
+from worker.store.session import transaction
 
 log = telemetry.get_logger(__name__)
-
-
-class StageFailed(Exception):
-    """A stage ended with ``error``, and the row says what follows: ``retry_in`` seconds, or nothing (a terminal status)."""
-
-    def __init__(self, error: BaseException, status: Status, code: str, retry_in: float | None) -> None:
-        super().__init__(f"{code}: {error}")
-        self.error = error
-        self.status = status
-        self.code = code
-        self.retry_in = retry_in
 
 
 class Heartbeat:
@@ -147,7 +131,7 @@ def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
     # Everything else, MemoryError included: one that escapes a task ends the worker's main process (DESIGN.md).
     except Exception as error:
         try:
-            failure = _settle(lease, settings, _in_our_terms(error), heartbeat.read)
+            failure = settle(lease, settings, error, heartbeat.read)
         except LeaseLost:
             _hand_back_if_still_ours(lease, settings)
             raise
@@ -156,82 +140,9 @@ def held(lease: Lease, settings: Settings) -> Iterator[Heartbeat]:
         _in_hand.pop(lease.token, None)
 
 
-def _in_our_terms(error: Exception) -> Exception:
-    """The error of the tree that says what a foreign one means; others stay what they are."""
-    if isinstance(error, SoftTimeLimitExceeded):
-        return TransientError("timeout", "the stage took longer than a task may")
-    if is_away(error):
-        return Unavailable("database_unavailable", f"PostgreSQL could not go on: {type(error).__name__}")
-    return error
-
-
-def _settle(lease: Lease, settings: Settings, error: Exception, read: ObjectFacts | None) -> StageFailed:
-    """Write down what follows ``error``, and say it.
-
-    Raises:
-        LeaseLost: the row is not ours to write any more.
-    """
-    decision = decide(error, lease.attempts, random.random())  # noqa: S311 - jitter, not a secret
-    about = error.facts if isinstance(error, RejectedUnread) else read
-    facts = object_columns(about) if about is not None else {}
-    log.warning(
-        "stage failed",
-        extra={
-            "code": decision.code,
-            "decision": type(decision).__name__,
-            "attempt": lease.attempts + 1,
-            # Where, and not what: the text of a foreign exception may quote the document.
-            "frames": None if isinstance(error, IngestError) else _frames(error),
-        },
-    )
-    with transaction(settings.database_url) as connection:
-        match decision:
-            case GiveUp(status, code, reason):
-                leases.fence(connection, lease)
-                if status is Status.FAILED:
-                    # What an earlier version said is served on; what this one has stored so far will never be.
-                    chunks.replace_unserved(connection, lease.document_id, lease.active_generation)
-                else:
-                    # The object is sound and has no text: what an earlier version said is not in the bucket any more.
-                    chunks.withdraw(connection, lease.document_id)
-                leases.finish(
-                    connection,
-                    lease,
-                    status,
-                    settings.requeue_after,
-                    error_code=code,
-                    error=reason,
-                    attempts=lease.attempts + 1,
-                    **facts,
-                )
-                return StageFailed(error, status, code, None)
-            case Park(after, code, reason):
-                gates.close(connection, EMBEDDING_GATE, after, code, reason)
-                ended = leases.hand_back(connection, lease, after=after, spend=False, error_code=code, error=reason)
-                return StageFailed(error, ended.status, code, after)
-            case Retry(after, code, reason, spend):
-                ended = leases.hand_back(connection, lease, after=after, spend=spend, error_code=code, error=reason)
-                return StageFailed(error, ended.status, code, after)
-
-
-def _frames(error: Exception) -> list[str]:
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-
-
 def _hand_back_if_still_ours(lease: Lease, settings: Settings) -> None:
     try:
         with transaction(settings.database_url) as connection:
             leases.hand_back(connection, lease, after=0, spend=False, error_code=None, error=None)
     except LeaseLost:
         log.info("lease lost", extra={"generation": lease.generation})
-
-
-def object_columns(facts: ObjectFacts) -> dict[str, Any]:
-    """The columns of ``documents`` that tell which object was read last."""
-    return {
-        "etag": facts.etag,
-        "version_id": facts.version_id,
-        "size": facts.size,
-        "content_type": facts.content_type,
-        "last_modified": facts.last_modified,
-    }

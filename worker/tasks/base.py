@@ -12,7 +12,7 @@ from worker import producer, telemetry
 from worker.contract import Stage, WakeUp
 from worker.domain.errors import IngestError, LeaseLost, PermanentError
 from worker.services import documents
-from worker.services.holding import StageFailed
+from worker.services.settling import StageFailed
 from worker.settings import Settings, get_settings
 
 log = telemetry.get_logger(__name__)
