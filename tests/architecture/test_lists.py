@@ -80,6 +80,13 @@ def test_every_status_has_its_moves_and_is_reached() -> None:
     assert set(WAITING_FOR) | set(HAND_BACK) | TERMINAL == set(Status)
 
 
+def test_the_diagram_in_the_readme_shows_the_moves_of_the_table() -> None:
+    (diagram,) = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", readme(), re.DOTALL)
+    drawn = re.findall(r"^    ([A-Z_]+) --> ([A-Z_]+)$", diagram, re.MULTILINE)
+    assert len(drawn) == len(set(drawn)) == len(diagram.splitlines()) - 1  # the first line is the way in
+    assert set(drawn) == {(current.value, following.value) for current, many in TRANSITIONS.items() for following in many}
+
+
 def readme() -> str:
     return (ROOT / "README.md").read_text()
 

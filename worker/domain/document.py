@@ -27,16 +27,14 @@ class Status(StrEnum):
 
 TERMINAL: frozenset[Status] = frozenset({Status.INDEXED, Status.FAILED, Status.UNSUPPORTED, Status.NO_TEXT, Status.DELETED})
 
-_ENDS = frozenset({Status.FAILED, Status.DELETED, Status.PENDING})
-
 # From each status, the statuses that may follow. A way back (EXTRACTING -> PENDING, EMBEDDING -> EXTRACTED) is a
 # holder that hands back its work: a retry, a clean shutdown, a lost lease. A terminal row moves only to PENDING, when a
-# newer generation is wanted.
+# newer generation is wanted. EXTRACTING becomes INDEXED where the bytes are those that are served.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.PENDING: frozenset({Status.EXTRACTING, Status.FAILED}),
-    Status.EXTRACTING: _ENDS | {Status.EXTRACTED, Status.INDEXED, Status.UNSUPPORTED, Status.NO_TEXT},
-    Status.EXTRACTED: frozenset({Status.EMBEDDING, Status.FAILED, Status.PENDING}),
-    Status.EMBEDDING: _ENDS | {Status.EXTRACTED, Status.INDEXED},
+    Status.PENDING: frozenset({Status.EXTRACTING}),
+    Status.EXTRACTING: frozenset({Status.PENDING, Status.EXTRACTED}) | TERMINAL,
+    Status.EXTRACTED: frozenset({Status.EMBEDDING, Status.PENDING}),
+    Status.EMBEDDING: frozenset({Status.PENDING, Status.EXTRACTED, Status.INDEXED, Status.FAILED}),
     Status.INDEXED: frozenset({Status.PENDING}),
     Status.FAILED: frozenset({Status.PENDING}),
     Status.UNSUPPORTED: frozenset({Status.PENDING}),
