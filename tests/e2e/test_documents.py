@@ -89,6 +89,17 @@ def test_a_removed_document_leaves_search_and_keeps_its_row(folder: Path) -> Non
     lex(folder, "replay", "--key", "note.txt", expect=1)
 
 
+def test_purge_erases_a_removed_document_and_refuses_one_that_is_there(folder: Path) -> None:
+    assert "still in the bucket" in lex(folder, "purge", next(iter(statuses(folder))), expect=1)
+    upload(folder, **{"purged.txt": "Quinces keep until the snow."})
+    until(lambda: statuses(folder).get("purged.txt") == "INDEXED", 60)
+    lex(folder, "rm", "purged.txt")
+    until(lambda: statuses(folder)["purged.txt"] == "DELETED", 30)
+    assert "2 events" in lex(folder, "purge", "purged.txt")
+    assert "purged.txt" not in statuses(folder)
+    assert "nothing was known" in lex(folder, "purge", "purged.txt", expect=1)
+
+
 def test_every_key_arrives_exactly(folder: Path) -> None:
     upload(folder, **{key: f"The text of {key!r}." for key in KEYS})
     until(lambda: all(statuses(folder).get(key) == "INDEXED" for key in KEYS), 60)
