@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -21,6 +22,11 @@ from worker.store.leases import Lease
 from worker.store.session import transaction
 
 log = telemetry.get_logger(__name__)
+
+
+# Seconds after which a lease is not renewed any more: longer than Celery lets a task run (worker.celery_config), so that a stage
+# which hangs where no time limit reaches it, as in a pool of threads, does not keep its document for ever.
+_LONGEST_HOLD = 35 * 60
 
 
 class Heartbeat:
@@ -52,7 +58,8 @@ class Heartbeat:
             raise self._lost
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.lease / 3):
+        end = time.monotonic() + _LONGEST_HOLD
+        while not self._stop.wait(self._settings.lease / 3) and time.monotonic() < end:
             try:
                 with transaction(self._settings.database_url) as connection:
                     leases.renew(connection, self._lease, self._settings.lease)

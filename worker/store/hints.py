@@ -4,7 +4,7 @@ What a hint does to the row of its key:
 
 ==============================================  ==================================================================
 no row, created                                 a PENDING row that wants generation 1
-no row, removed                                 nothing
+no row, removed                                 nothing; in a versioned bucket the same as created
 older than the hint that is stored              nothing
 created, and its ETag was read, or will be      nothing
 row waits in PENDING, or is terminal            PENDING with fresh attempts, and a wake-up
@@ -15,7 +15,7 @@ row is worked on, or waits to be embedded       noted only: its holder finishes,
 Whatever is not "nothing" asks for one more generation, unless one is wanted already that nobody has taken on.
 
 Each event is kept in the ledger (``events``) by the same statement, with what became of it: ``recorded``; ``nothing_new``;
-``stale``, an older sequencer than the one known; ``unknown_key``, a removal of what was never there; or what its reader said
+``stale``, an older sequencer than the one known; ``unknown_key``, a removal of what is not known; or what its reader said
 (``ignored``, ``bucket_not_allowed``, ``malformed``).
 
 A hint is dropped only where the bucket is read later anyway, or was last read with that very ETag. Recognising a
@@ -51,7 +51,8 @@ _OLDER = """
 _RECORD = f"""
 WITH hint AS (
     SELECT * FROM unnest(%(buckets)s::text[], %(keys)s::text[], %(removed)s::boolean[], %(etags)s::text[],
-                         %(sequencers)s::text[]) AS hint (bucket, key, removed, etag, sequencer)
+                         %(sequencers)s::text[], %(versioned)s::boolean[])
+         AS hint (bucket, key, removed, etag, sequencer, versioned)
 ), before AS MATERIALIZED (
     SELECT known.bucket, known.key, known.id, known.hint_sequencer
     FROM documents known JOIN hint ON known.bucket = hint.bucket AND known.key = hint.key
@@ -61,7 +62,8 @@ WITH hint AS (
     SELECT hint.bucket, hint.key, %(pending)s, 1, 0, true, now() + make_interval(secs => %(requeue_after)s),
            hint.etag, hint.sequencer, hint.removed
     FROM hint
-    WHERE NOT hint.removed
+    -- The end of a delete marker brings a version back, and S3 calls that a removal too.
+    WHERE NOT hint.removed OR hint.versioned
        OR EXISTS (SELECT FROM documents known WHERE known.bucket = hint.bucket AND known.key = hint.key)
     -- Every batch locks its rows in the same order, so that two batches can't wait for each other.
     ORDER BY hint.bucket COLLATE "C", hint.key COLLATE "C"
@@ -156,6 +158,7 @@ def record(connection: Connection[Any], events: Sequence[ReceivedEvent], requeue
             "removed": [change.removed for change in changes],
             "etags": [change.etag for change in changes],
             "sequencers": [change.sequencer for change in changes],
+            "versioned": [change.version_id is not None for change in changes],
             "event_buckets": [event.change and event.change.bucket for event in events],
             "event_keys": [event.change and event.change.key for event in events],
             "event_sequencers": [event.change and event.change.sequencer for event in events],
