@@ -176,7 +176,7 @@ class Archived(RejectedUnread):
     """The object is in an archive class, and S3 gives its bytes only after it was restored."""
 
     def __init__(self, facts: ObjectFacts) -> None:
-        super().__init__("archived", "the object is archived (Glacier): restore it, then replay the document", facts)
+        super().__init__("archived", "the object is archived (Glacier): restore it, and the event of that has it read", facts)
 
 
 _TO_READ = "read the object: the worker's role needs s3:GetObject and, to tell a missing key, s3:ListBucket"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from sqlalchemy import Connection
 
@@ -27,7 +28,7 @@ from worker.domain.document import Status
 from worker.domain.errors import LeaseLost
 from worker.services.embedding import embed_document
 from worker.services.extraction import extract_document
-from worker.services.holding import StageFailed
+from worker.services.settling import StageFailed
 from worker.settings import Settings
 from worker.store import chunks, leases
 from worker.store.session import transaction
@@ -65,6 +66,22 @@ def test_an_object_over_the_limit_is_not_downloaded(settings: Settings, tmp_path
         extract_document(document_id, dataclasses.replace(settings, max_object_bytes=4999))
     row = status_of(settings, "big.txt")
     assert (row.status, row.error_code, row.size) == (Status.FAILED, "too_large", 5000)
+
+
+def test_an_archived_object_fails_with_what_it_is_and_its_old_version_is_served(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "old.txt", TIDE)
+    run_stages(settings, document_id)
+    answer = boto3.client("s3").put_object(
+        Bucket=settings.buckets[0], Key="old.txt", Body=BREAD.encode(), StorageClass="GLACIER", ContentType="text/plain"
+    )
+    etag = answer["ETag"].strip('"')
+    tell(settings, "old.txt", etag=etag)
+    with pytest.raises(StageFailed):
+        extract_document(document_id, settings)
+    row = status_of(settings, "old.txt")
+    assert (row.status, row.error_code, row.due_at, row.attempts) == (Status.FAILED, "archived", None, 1)
+    assert (row.etag, row.size, row.content_type) == (etag, len(BREAD), "text/plain")
+    assert [hit.text for hit in find(settings, "tide")] == [TIDE]
 
 
 def test_a_worker_that_lost_its_lease_adds_no_row(settings: Settings) -> None:
