@@ -2,7 +2,8 @@
 
 Standard library only and run by path, so that it costs 20 ms. Between fork and exec it does what supervisord can't: it
 ends what the last run of this part left behind, records the pid with the process's start time (a pid alone may be another
-process's by tomorrow), and asks the kernel for a signal when the supervisor dies. Linux only.
+process's by tomorrow), and asks the kernel for a signal when its parent dies: a part's is supervisord, supervisord's is the
+keeper, the keeper's is ``up`` or, detached, nobody. Linux only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-SUPERVISOR = "supervisord"
+KEEPER, SUPERVISOR = "keeper", "supervisord"
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 MINIMUM_LIFE = 2.0  # seconds: a part that lived shorter waits before it starts again
 
@@ -37,13 +38,15 @@ def identity(pid: int) -> str | None:
 
 
 def record(run: Path, name: str) -> None:
-    (run / f"{name}.start").write_text(identity(os.getpid()) or "")
-    (run / f"{name}.pid").write_text(f"{os.getpid()}\n")
+    (run / f"{name}.start").write_text(f"{os.getpid()} {identity(os.getpid())}")
+    if name != KEEPER:  # what has a pid file may be killed, and comes back
+        (run / f"{name}.pid").write_text(f"{os.getpid()}\n")
 
 
 def _read(run: Path, name: str) -> tuple[int, str] | None:
     try:
-        return int((run / f"{name}.pid").read_text()), (run / f"{name}.start").read_text()
+        pid, start = (run / f"{name}.start").read_text().split(" ", 1)
+        return int(pid), start
     except (OSError, ValueError):
         return None
 
@@ -89,8 +92,8 @@ def main() -> None:
     os.umask(0o077)
     if process["death_signal"]:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, process["death_signal"], 0, 0, 0)
-        if os.getppid() != (process["parent"] or recorded(run, SUPERVISOR)):
-            raise SystemExit("the supervisor died while this part was starting")
+        if os.getppid() != (process["parent"] or recorded(run, KEEPER if name == SUPERVISOR else SUPERVISOR)):
+            raise SystemExit("the parent died while this process was starting")
     try:
         lived = time.time() - (run / f"{name}.pid").stat().st_mtime
     except OSError:

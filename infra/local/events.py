@@ -25,6 +25,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 # Seconds: AWS waits for the queue's visibility timeout; a person in front of a laptop should not have to.
 RETRY_AFTER = 5
+# Seconds after which a batch comes back whose receiver was killed. The handler is bounded to a few.
+HIDDEN = 15
 TIMEOUT = 30.0
 FUNCTION = "lex-ingest-s3-events"
 
@@ -86,7 +88,12 @@ def failed_messages(answer: Any, messages: list[Any]) -> set[str]:
 def deliver(sqs: Any, queue_url: str, queue_arn: str, handler: Callable[[dict[str, Any], Any], Any], wait: int = 20) -> int:
     """Receive one batch, hand it over, settle it. How many messages it had."""
     received = sqs.receive_message(
-        QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait, AttributeNames=["All"], MessageAttributeNames=["All"]
+        QueueUrl=queue_url,
+        MaxNumberOfMessages=10,
+        WaitTimeSeconds=wait,
+        VisibilityTimeout=HIDDEN,
+        AttributeNames=["All"],
+        MessageAttributeNames=["All"],
     )
     messages = received.get("Messages", [])
     if not messages:

@@ -87,8 +87,10 @@ def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -
         "POWERTOOLS_SERVICE_NAME": "lex-ingest", "POWERTOOLS_METRICS_NAMESPACE": "LexIngest", "POWERTOOLS_TRACE_DISABLED": "true",
     }  # fmt: skip
     model = base | {"LEX_LOCAL_KEY": _OWN_KEY + folder.secret("embeddings")}
+    # Without what a lone worker does for others: it would cost a second at each start and each time Valkey comes back.
     worker = (
-        f"celery -A worker.celery_app worker --loglevel INFO --concurrency {max(2, os.cpu_count() or 2)} --hostname worker@%h"
+        "celery -A worker.celery_app worker --without-mingle --without-gossip"
+        f" --loglevel INFO --concurrency {max(2, os.cpu_count() or 2)} --hostname worker@%h"
     )
     services = [
         Process("valkey", _valkey(folder), base),

@@ -12,8 +12,8 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from infra.local import child
-from infra.local.child import SUPERVISOR
+from infra.local import child, keeper
+from infra.local.child import KEEPER, SUPERVISOR
 from infra.local.folder import Folder, write_private
 
 # The file that says that the services are up, the tables and the bucket there.
@@ -29,7 +29,7 @@ class Process:
     """How one part runs. The signals are numbers; ``stop_seconds`` is what it gets after ``stop_signal`` before it is killed.
 
     ``death_signal`` is what the kernel sends when the process' parent dies without stopping it (0: nothing); ``parent`` is
-    its pid where it is not the supervisor. It starts once there is the file ``D/run/<needs>``.
+    its pid where child.py has not recorded it. It starts once there is the file ``D/run/<needs>``.
     """
 
     name: str
@@ -67,45 +67,47 @@ def _configuration(groups: dict[str, list[Process]]) -> str:
 
 
 def start(folder: Folder, groups: dict[str, list[Process]], detach: bool) -> subprocess.Popen[bytes]:
-    """Start supervisord, which starts the parts. Not detached, it ends with this process.
+    """Start the keeper, which starts supervisord, which starts the parts. Not detached, all end with this process.
 
     ``groups``: the parts by the name of their group, in the order in which the groups start.
     """
     file, configuration = folder.run / "processes.json", folder.run / f"{SUPERVISOR}.conf"
     write_private(configuration, _configuration(groups))
-    launcher = [sys.executable, "-I", "-S", child.__file__, str(file)]
-    supervisor = Process(
-        SUPERVISOR,
-        [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", f"run/{configuration.name}"],
-        {"PATH": os.environ.get("PATH", os.defpath), "LEX_CHILD": shlex.join(launcher)},
-        death_signal=0 if detach else signal.SIGTERM,
-        parent=os.getpid(),
-    )
-    processes = [supervisor, *(process for group in groups.values() for process in group)]
+    python = [sys.executable, "-I", "-S"]
+    launcher = [*python, child.__file__, str(file)]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LEX_CHILD": shlex.join(launcher)}
+    supervisord = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", f"run/{configuration.name}"]
+    told = 0 if detach else signal.SIGTERM
+    processes = [
+        Process(KEEPER, [*python, keeper.__file__, *launcher, SUPERVISOR], environment, death_signal=told, parent=os.getpid()),
+        Process(SUPERVISOR, supervisord, environment),
+        *(process for group in groups.values() for process in group),
+    ]
     write_private(file, json.dumps({process.name: asdict(process) for process in processes}))
     with folder.log(SUPERVISOR).open("ab") as log:
-        command = [*launcher, SUPERVISOR]
+        command = [*launcher, KEEPER]
         return subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def is_running(folder: Folder) -> bool:
-    return child.recorded(folder.run, SUPERVISOR) is not None
+    return child.recorded(folder.run, KEEPER) is not None
 
 
 def stop(folder: Folder) -> bool:
-    """Stop every part and supervisord, and end what a killed supervisor left. Whether anything ran."""
-    names = [file.stem for file in folder.run.glob("*.pid") if file.stem != SUPERVISOR]
-    found = any(child.recorded(folder.run, name) for name in (SUPERVISOR, *names))
-    supervisor = child.recorded(folder.run, SUPERVISOR)
-    if supervisor is not None:
+    """Stop every part and supervisord, and end what a killed keeper left. Whether anything ran."""
+    names = [file.stem for file in folder.run.glob("*.start") if file.stem not in (KEEPER, SUPERVISOR)]
+    found = any(child.recorded(folder.run, name) for name in (KEEPER, SUPERVISOR, *names))
+    head = child.recorded(folder.run, KEEPER) or child.recorded(folder.run, SUPERVISOR)
+    if head is not None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(supervisor, signal.SIGTERM)
+            os.kill(head, signal.SIGTERM)
     # A part whose supervisor died has been told so by the kernel, and is let end by itself before it is killed.
-    deadline = time.monotonic() + (PATIENCE if supervisor is None else STOP)
+    deadline = time.monotonic() + (PATIENCE if head is None else STOP)
     while any(child.recorded(folder.run, name) for name in names) and time.monotonic() < deadline:
         time.sleep(0.05)
-    # Without parts supervisord has nothing left to do, but would take another second or two to see that.
-    for name in (SUPERVISOR, *names):
+    # Without parts supervisord has nothing left to do, but would take another second or two to see that. The keeper first:
+    # it would start the next one.
+    for name in (KEEPER, SUPERVISOR, *names):
         found = child.end_leftovers(folder.run, name) or found
         for suffix in ("pid", "start", "ready"):
             (folder.run / f"{name}.{suffix}").unlink(missing_ok=True)

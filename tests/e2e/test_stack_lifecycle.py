@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infra.local import child
 from infra.local.parts import PARTS
-from tests.support.stack import LEX, alive, best, environment, lex, statuses, until, upload
+from tests.support.stack import LEX, alive, best, environment, lex, lines, statuses, until, upload
 
 
 def test_every_part_runs_with_a_pid_file_and_a_log(folder: Path) -> None:
@@ -33,7 +33,7 @@ def test_an_object_that_another_client_puts_is_found_by_meaning_though_every_par
     upload(folder, **{"river.txt": "The glacier melts and feeds the river.", "law.txt": "A company pays tax every quarter."})
     for part in ("aws", "events", "worker", "valkey", "embeddings", "postgres"):
         os.kill(int((folder / "run" / f"{part}.pid").read_text()), signal.SIGKILL)
-    until(lambda: not subprocess.run([*LEX, "doctor", "--data-dir", str(folder)], capture_output=True, env=environment(), check=False).returncode, 60)  # fmt: skip  # noqa: E501 - one condition
+    until(lambda: well(folder), 60)
 
     until(lambda: statuses(folder) == {"river.txt": "INDEXED", "law.txt": "INDEXED"}, 90)
 
@@ -63,7 +63,7 @@ def test_down_leaves_no_process_and_up_in_front_has_the_same_documents_until_ctr
     lex(folder, "up", "--detach")
 
 
-def test_a_kill_of_up_in_front_ends_everything_and_so_does_a_kill_of_the_supervisor(folder: Path) -> None:
+def test_a_kill_of_up_in_front_or_of_the_keeper_ends_everything(folder: Path) -> None:
     lex(folder, "down")
     with in_front(folder) as front:
         groups = [int(file.read_text()) for file in (folder / "run").glob("*.pid")]
@@ -73,11 +73,32 @@ def test_a_kill_of_up_in_front_ends_everything_and_so_does_a_kill_of_the_supervi
     lex(folder, "ps", expect=3)
     lex(folder, "up", "--detach")
     groups = [int(file.read_text()) for file in (folder / "run").glob("*.pid")]
+    keeper = child.recorded(folder / "run", child.KEEPER)
+    assert keeper is not None
 
-    os.kill(int((folder / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
+    os.kill(keeper, signal.SIGKILL)
 
-    until(lambda: not any(child.group_members(group) for group in groups), 15)
+    until(lambda: not any(child.group_members(group) for group in (keeper, *groups)), 30)
     lex(folder, "ps", expect=3)
+
+
+def test_a_killed_supervisor_comes_back_with_every_part_and_loses_no_document(folder: Path) -> None:
+    lex(folder, "up", "--detach")
+    before = {file.stem: int(file.read_text()) for file in (folder / "run").glob("*.pid")}
+    upload(folder, **{"law.txt": "A company pays tax every quarter."})
+
+    os.kill(before["supervisord"], signal.SIGKILL)
+
+    until(lambda: not any(child.group_members(group) for group in before.values()), 15)
+    until(lambda: set(alive(folder)) == {"supervisord", *PARTS}, 15)
+    until(lambda: well(folder), 60)
+    until(lambda: statuses(folder).get("law.txt") == "INDEXED", 60)
+    assert {row["state"] for row in lines(folder, "ps")} == {"RUNNING"}
+
+
+def well(folder: Path) -> bool:
+    command = [*LEX, "doctor", "--data-dir", str(folder)]
+    return subprocess.run(command, capture_output=True, env=environment(), check=False).returncode == 0
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def test_a_killed_supervisor_comes_back_with_every_part_and_what_they_had(folder
         pids = processes(folder)
         for pid in pids.values() if together else [pids["supervisord"]]:
             os.kill(pid, signal.SIGKILL)
-        until(lambda pids=pids: "supervisord" in processes(folder) and pids["supervisord"] != processes(folder)["supervisord"])
+        until(lambda pids=pids: processes(folder).get("supervisord") not in (None, pids["supervisord"]))
     until(lambda: len(processes(folder)) == 1 + len(PARTS) and answers(stack), 15)
 
     assert child.recorded(folder / "run", child.KEEPER) == keeper

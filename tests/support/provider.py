@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,9 +25,13 @@ def vector_of(text: str, dimensions: int) -> np.ndarray[Any, np.dtype[np.float32
 
 @dataclass
 class Provider:
-    """``failures`` are answers to give before it works again: (HTTP status, error code, headers)."""
+    """``failures`` are answers to give before it works again: (HTTP status, error code, headers).
+
+    ``delay`` is in seconds, before each answer.
+    """
 
     dimensions: int = 384
+    delay: float = 0.0
     failures: list[tuple[int, str, dict[str, str]]] = field(default_factory=list)
     requests: list[list[str]] = field(default_factory=list)
     port: int = 0
@@ -39,6 +44,7 @@ class Provider:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                time.sleep(provider.delay)
                 status, answer, headers = provider.answer(body)
                 payload = json.dumps(answer).encode()
                 self.send_response(status)
@@ -79,6 +85,7 @@ class Provider:
         return 200, {"object": "list", "model": body["model"], "data": data, "usage": usage}, {}
 
     def reset(self) -> None:
+        self.delay = 0.0
         self.failures.clear()
         self.requests.clear()
 

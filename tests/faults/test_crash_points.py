@@ -1,0 +1,85 @@
+"""A process that is killed before and after each step that anything outside it can see."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.support import truth
+from tests.support.crash import SCENARIOS, Crasher
+from tests.support.events import deliver
+from tests.support.faults import Fault
+from tests.support.provider import Provider
+from tests.support.workers import running_worker
+from worker.settings import Settings
+
+BATCH = 2
+CHUNKS = 6
+ENVIRONMENT = {
+    "LEX_INGEST_EMBEDDING_BATCH": str(BATCH),
+    "LEX_INGEST_CHUNK_SIZE": "300",
+    "LEX_INGEST_CHUNK_OVERLAP": "0",
+    "LEX_INGEST_LEASE": "5",
+}
+
+
+def body(key: str, version: str) -> str:
+    """A document of six chunks, of which each names the key and the version."""
+    return "\n\n".join(f"{key} {version} {number} " + f"word{number} " * 30 for number in range(CHUNKS))
+
+
+def repeated(provider: Provider, key: str) -> tuple[int, int]:
+    """(requests that sent a text of this key that had been sent before, such texts)."""
+    seen: set[str] = set()
+    requests = texts = 0
+    for request in provider.requests:
+        mine = [text for text in request if text.startswith(f"{key} ")]
+        again = sum(text in seen for text in mine)
+        seen.update(mine)
+        requests += again > 0
+        texts += again
+    return requests, texts
+
+
+@pytest.mark.fault("crash points", "0 violations; at most one provider batch repeated per crash")
+@pytest.mark.timeout(400)
+def test_a_kill_before_or_after_any_step_is_made_good(
+    fault: Fault, settings: Settings, provider: Provider, tmp_path: Path
+) -> None:
+    redeliver: list[dict[str, Any]] = []
+    crashed: dict[str, str] = {}
+    passed: Counter[str] = Counter()
+    with Crasher(tmp_path / "crashes.log", **ENVIRONMENT) as crasher:
+
+        def run(scenario: str, key: str, at: int | None = None) -> list[str]:
+            done = crasher.run(scenario, key, body(key, "first"), body(key, "second"), at)
+            fault.require(done.signal == (0 if at is None else signal.SIGKILL), f"{key}: ended by signal {done.signal}")
+            if not done.handled:
+                redeliver.append(done.event)
+            return done.points
+
+        points = [(scenario, at) for scenario in SCENARIOS for at in range(len(run(scenario, f"whole/{scenario}")))]
+        for scenario, at in sorted(fault.random.sample(points, fault.size(8, len(points)))):
+            key = f"crash/{scenario}-{at}"
+            *_, crashed[key] = run(scenario, key, at)
+            passed[crashed[key]] += 1
+    with running_worker(tmp_path / "worker.log", **ENVIRONMENT):
+        for event in redeliver:
+            deliver(event)
+        wait_until(lambda: truth.at_rest(settings.database_url), 60, "everything is made good")
+    fault.figure("points", f"{len(crashed)} of {len(points)}")
+    fault.figure("kinds", len(passed))
+    most = 0
+    for key, point in crashed.items():
+        requests, texts = repeated(provider, key)
+        most = max(most, requests)
+        fault.require(requests <= 1 and texts <= BATCH, f"{key}, killed {point}: {requests} batches, {texts} texts were repeated")
+    fault.figure("redelivered", len(redeliver))
+    fault.figure("most batches repeated", most)
+    for line in truth.violations(settings.database_url, settings.buckets[0]):
+        fault.violation(f"{line} (killed {crashed.get(line.split(':')[0], 'never')})")
