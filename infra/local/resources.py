@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 VISIBILITY_SECONDS = 60
-MAX_RECEIVES = 5
+MAX_RECEIVES = 100
 
 
 def ensure(environment: Mapping[str, str]) -> None:

@@ -120,7 +120,7 @@ def test_objects_settings_and_undelivered_messages_survive_a_kill(stack: Stack, 
     ]
     attributes = sqs.get_queue_attributes(QueueUrl=stack.environment["QUEUE_URL"], AttributeNames=["All"])["Attributes"]
     assert attributes["VisibilityTimeout"] == "60"
-    assert json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] == 5
+    assert json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] == 100
     s3.put_object(Bucket=BUCKET, Key="after", Body=b"x")
     assert names(drain(stack, sqs)) == [("ObjectCreated:Put", "after")]
 

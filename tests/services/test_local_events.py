@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 from infra.local import events
+from infra.local.resources import MAX_RECEIVES
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_only_the_messages_that_the_handler_names_come_again(
 
 
 @pytest.mark.parametrize("answer", ["raises", {"batchItemFailures": [{"itemIdentifier": "unknown"}]}])
-def test_an_exception_or_a_wrong_answer_deletes_nothing_and_five_of_them_end_in_the_dead_letter_queue(
+def test_an_exception_or_a_wrong_answer_deletes_nothing_and_many_of_them_end_in_the_dead_letter_queue(
     services: dict[str, str], sqs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: Any
 ) -> None:
     monkeypatch.setattr(events, "RETRY_AFTER", 0)
@@ -121,11 +122,11 @@ def test_an_exception_or_a_wrong_answer_deletes_nothing_and_five_of_them_end_in_
         return answer
 
     handler = Handler(fail)
-    for _ in range(5):
+    for _ in range(MAX_RECEIVES):
         assert deliver(services, sqs, handler) == 1
     assert left(services, sqs) == 1
     assert deliver(services, sqs, handler) == 0
-    assert len(handler.calls) == 5
+    assert len(handler.calls) == MAX_RECEIVES
     assert left(services, sqs) == 0
     [message] = sqs.receive_message(QueueUrl=services["DEAD_LETTER_QUEUE_URL"])["Messages"]
     assert message["Body"] == "poison"

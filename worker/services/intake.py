@@ -7,7 +7,11 @@ the messages have to come again. No SQLAlchemy here: the handler's start pays fo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +29,7 @@ log = telemetry.get_logger(__name__)
 APPLICATION_NAME = "lex-ingest-handler"
 _CONNECT_TIMEOUT = 3  # seconds, as are the others
 _STATEMENT_TIMEOUT = 10
+_ANSWER_TIMEOUT = 12
 _NOT_ALLOWED = "bucket_not_allowed"
 
 # One SQS message, or one direct event: its id, and the events in it.
@@ -123,13 +128,28 @@ def _execute(events: Sequence[ReceivedEvent], settings: Settings) -> list[Record
         return []
     connection, reused = _connections.get(settings.database_url)
     try:
-        return hints.record(connection, events, settings.requeue_after)
+        with _bounded(connection):
+            return hints.record(connection, events, settings.requeue_after)
     except psycopg.OperationalError:
         if not (reused and connection.closed):
             raise
     # The connection of an earlier invocation was gone: the server restarted, or the network forgot it.
     connection, _ = _connections.get(settings.database_url)
-    return hints.record(connection, events, settings.requeue_after)
+    with _bounded(connection):
+        return hints.record(connection, events, settings.requeue_after)
+
+
+@contextmanager
+def _bounded(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Cut the connection where no answer comes: the server keeps its statement_timeout itself, and it may stand still."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        timer = threading.Timer(_ANSWER_TIMEOUT, end.shutdown, (socket.SHUT_RDWR,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 class _Connections:

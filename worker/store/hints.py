@@ -68,11 +68,10 @@ WITH hint AS (
     -- Every batch locks its rows in the same order, so that two batches can't wait for each other.
     ORDER BY hint.bucket COLLATE "C", hint.key COLLATE "C"
     ON CONFLICT (bucket, key) DO UPDATE SET
-        -- Of several differing hints without an order, none is known to be the last: what the holder reads then satisfies
-        -- none of them (worker.store.leases.hand_on).
+        -- Of several differing hints that wait, what the holder reads satisfies none (worker.store.leases.hand_on): a sequencer
+        -- orders only those events that have one, and a removal without may be the newest.
         hint_etag = CASE
             WHEN row.desired_generation > row.generation AND row.status <> %(pending)s
-                 AND coalesce(excluded.hint_sequencer = row.hint_sequencer, true)
                  AND (excluded.hint_etag, excluded.hint_removed) IS DISTINCT FROM (row.hint_etag, row.hint_removed)
             THEN NULL ELSE excluded.hint_etag END,
         hint_sequencer = coalesce(excluded.hint_sequencer, row.hint_sequencer),

@@ -85,8 +85,9 @@ class Document(Base):
         CheckConstraint(f"(due_at IS NULL) = (status IN ({_TERMINAL_SQL}))", name="due_at_null_when_terminal"),
         CheckConstraint("(lease_token IS NOT NULL) = (status IN ('EXTRACTING', 'EMBEDDING'))", name="lease_while_working"),
         CheckConstraint("generation <= desired_generation", name="generation_not_ahead"),
-        Index("ix_documents_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
-        Index("ix_documents_status", "status"),
+        # What the dispatcher asks for: leases that ran out, and due rows that wait for a stage.
+        Index("ix_documents_lease_end", "due_at", postgresql_where=text("lease_token IS NOT NULL")),
+        Index("ix_documents_status_due_at", "status", "due_at"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=text("gen_random_uuid()"))

@@ -40,7 +40,7 @@ def _engine_of_process(database_url: str, process_id: int) -> Engine:
             **KEEPALIVES,
             "application_name": "lex-ingest",
             # Filters on the joined tables must not lose hits of the index scan (pgvector README, "Iterative Index Scans").
-            "options": "-c hnsw.iterative_scan=strict_order -c idle_in_transaction_session_timeout=60000",
+            "options": "-c hnsw.iterative_scan=strict_order -c idle_in_transaction_session_timeout=10000",
         },
     )
 
