@@ -50,7 +50,6 @@ def _application(redis_url: str, process_id: int, thread_id: int) -> Celery:
         accept_content=["json"],
         enable_utc=True,
         timezone="UTC",
-        broker_pool_limit=1,
         broker_connection_timeout=_SOCKET_TIMEOUT,
         broker_transport_options={
             "max_retries": 0,

@@ -11,9 +11,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from infra.local import child
 from infra.local.parts import PARTS
 from tests.support.stack import LEX, alive, best, environment, lex, lines, statuses, until, upload
+
+# Whole stacks are stopped and started again in each of these: a minute where the cores are shared.
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_every_part_runs_with_a_pid_file_and_a_log(folder: Path) -> None:

@@ -31,12 +31,8 @@ def start_worker(
 
 def wait_for_worker(name: str = "worker", seconds: float = 30) -> None:
     """Wait until the worker answers a ping."""
-    from kombu import pools
-
     from worker.celery_app import app
 
-    # The producer of wake-ups limits kombu's pools, which are the whole process's, to one connection; a ping needs two.
-    pools.set_limit(10, force=True)
     deadline = time.monotonic() + seconds
     while not app.control.ping(timeout=0.5, destination=[f"{name}@localhost"]):
         assert time.monotonic() < deadline, f"{name} does not answer"
