@@ -63,7 +63,7 @@ def test_down_leaves_no_process_and_up_in_front_has_the_same_documents_until_ctr
         assert lex(folder, "env") == exports
         assert best(folder, "ice turning into water") == "river.txt"
         front.send_signal(signal.SIGINT)
-        assert front.wait(60) == 0
+        assert front.wait(120) == 0
         assert alive(folder) == []
     lex(folder, "up", "--detach")
 
@@ -120,7 +120,7 @@ def in_front(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if front.poll() is None:
             front.send_signal(signal.SIGTERM)
-            front.wait(60)
+            front.wait(120)
 
 
 def test_help_loads_no_driver_and_mistakes_have_their_exit_codes(tmp_path: Path) -> None:
