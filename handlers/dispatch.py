@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from worker import telemetry
-from worker.services.dispatch import connect, tick
+from worker.services.dispatch import tick
 from worker.services.housekeeping import tidy_if_due
 from worker.settings import get_settings
+from worker.store.driver import connect
 
 log = telemetry.get_logger(__name__)
 
@@ -22,7 +23,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         psycopg.OperationalError, redis.RedisError: a part is away; the schedule tries again.
     """
     settings = get_settings().require("database_url", "redis_url")
-    with connect(settings, "lex-ingest-dispatch-function") as connection:
+    with connect(settings.database_url, "lex-ingest-dispatch-function") as connection:
         result = tick(connection, settings)
         tidy_if_due(connection, settings)
     log.info("tick", extra={"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 import redis
 
 from tests.support.provider import Provider
+from tests.support.workers import running_worker
 from worker.settings import Settings, get_settings
 
 ROOT = Path(__file__).parent.parent
@@ -137,22 +137,8 @@ def empty_bucket(bucket: str) -> None:
 @pytest.fixture
 def worker(settings: Settings, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A Celery worker process with two pool processes and a dispatcher."""
-    log = (tmp_path / "worker.log").open("wb")
-    command = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--concurrency", "2", "--loglevel", "INFO"]
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
-    from worker.celery_app import app
-
-    try:
-        wait_until(lambda: bool(app.control.ping(timeout=0.5)), 30, "the worker answers")
+    with running_worker(tmp_path / "worker.log") as process:
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

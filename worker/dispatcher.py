@@ -18,9 +18,10 @@ import redis
 from celery import bootsteps
 
 from worker import process, telemetry
-from worker.services.dispatch import connect, tick
+from worker.services.dispatch import tick
 from worker.services.housekeeping import tidy_if_due
 from worker.settings import Settings, get_settings
+from worker.store.driver import connect
 
 log = telemetry.get_logger(__name__)
 
@@ -78,7 +79,7 @@ def run(settings: Settings, parent: int) -> None:
         began = time.monotonic()
         try:
             if connection is None or connection.closed:
-                connection = connect(settings, "lex-ingest-dispatcher")
+                connection = connect(settings.database_url, "lex-ingest-dispatcher")
             result = tick(connection, settings)
             tidy_if_due(connection, settings)
             if result.woken or result.lost_leases or result.not_sent:

@@ -42,12 +42,12 @@ class ShutdownStep(bootsteps.StartStopStep):
         log.info("handing back what is not finished", extra={"pool": pids})
         for pid in pids:
             if pid == os.getpid():
-                continue
+                continue  # the solo pool works in this very process
             try:
                 os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
                 continue
-        # A pool of threads works in this very process.
+        # So does a pool of threads.
         if holding.hand_back_all():
             os._exit(0)
 

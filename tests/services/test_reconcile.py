@@ -5,16 +5,8 @@ No event of these tests arrives unless one is told: the fixtures' bucket has nob
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import threading
 import tracemalloc
-from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -23,17 +15,25 @@ import pytest
 from botocore.config import Config
 
 from tests.support.documents import BREAD, TIDE, count, delete_object, execute, put_and_tell, put_object, run_stages, tell
+from tests.support.reconciling import (
+    DENIED,
+    NOTHING_LISTED,
+    compare,
+    fill_documents,
+    indexed,
+    s3_that_answers,
+    waiting_removals,
+    work_off,
+)
 from tests.support.truth import violations
 from worker import objects, producer
 from worker.domain.errors import PermanentError, Unavailable
-from worker.domain.reconciling import Difference, Listed
+from worker.domain.reconciling import Listed
 from worker.services import intake
 from worker.services.extraction import extract_document
-from worker.services.reconcile import Tally, reconcile
-from worker.services.settling import StageFailed
+from worker.services.reconcile import reconcile
 from worker.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 ODD_KEYS = [
     "a b.txt",
     "a+b.txt",
@@ -48,46 +48,6 @@ ODD_KEYS = [
     "UPPER.txt",
     "~tilde_%like.txt",
 ]
-
-
-def compare(settings: Settings, **options: Any) -> tuple[Tally, set[tuple[str, str]]]:
-    """Reconcile the bucket; its tally, and the differences as (key, kind)."""
-    found: list[Difference] = []
-    (tally,) = reconcile(settings.buckets, settings, on_difference=found.append, **options)
-    assert len(found) == len(set(found))
-    return tally, {(item.key, item.difference.value) for item in found}
-
-
-def work_off(settings: Settings) -> None:
-    """Run the stages of every document that waits."""
-    with psycopg.connect(settings.database_url) as connection:
-        waiting = connection.execute("SELECT id FROM documents WHERE due_at IS NOT NULL ORDER BY key").fetchall()
-    for (document_id,) in waiting:
-        with contextlib.suppress(StageFailed):
-            run_stages(settings, document_id)
-
-
-def indexed(settings: Settings, key: str, body: str = TIDE) -> None:
-    run_stages(settings, put_and_tell(settings, key, body))
-
-
-def fill_documents(settings: Settings, number: int, prefix: str = "gone/") -> None:
-    """Rows as of documents that were indexed; no object of them is in the bucket."""
-    execute(
-        settings,
-        "INSERT INTO documents (bucket, key, status, generation, desired_generation, due_at, etag)"
-        " SELECT %s, %s || lpad(n::text, 6, '0'), 'INDEXED', 1, 1, NULL, 'e' FROM generate_series(1, %s) n",
-        settings.buckets[0],
-        prefix,
-        number,
-    )
-
-
-def waiting_removals(settings: Settings) -> int:
-    with psycopg.connect(settings.database_url) as connection:
-        row = connection.execute("SELECT count(*) FROM documents WHERE hint_removed AND status = 'PENDING'").fetchone()
-        assert row is not None
-        return int(row[0])
 
 
 @pytest.mark.parametrize("page", [1, 3, 1000])
@@ -389,45 +349,6 @@ def test_memory_does_not_grow_with_the_bucket(settings: Settings, monkeypatch: p
     assert peak < 1_000_000
 
 
-class Stub(BaseHTTPRequestHandler):
-    """An S3 whose answers to GET (a listing) and to HEAD are given; it counts nothing and keeps nothing."""
-
-    answers: dict[str, tuple[int, bytes]]
-
-    def answer(self) -> None:
-        status, body = self.answers[self.command]
-        self.send_response(status)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_HEAD = answer  # noqa: N815 - the names that the base class calls
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-NOTHING_LISTED = b"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
-
-
-@contextlib.contextmanager
-def s3_that_answers(get: tuple[int, bytes], head: tuple[int, bytes]) -> Iterator[str]:
-    """The address of an S3 that always gives these answers."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Given", (Stub,), {"answers": {"GET": get, "HEAD": head}}))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     ("get", "code", "advice"),
     [
@@ -451,76 +372,4 @@ def test_an_s3_that_refuses_marks_nothing_gone(
         finally:
             client.close()
     assert caught.value.code == code
-    assert waiting_removals(settings) == 0
-
-
-def command(folder: Path, *arguments: str, expect: int = 0, **variables: str) -> tuple[list[str], str]:
-    """Run ``lex-ingest reconcile-bucket`` where no stack is, with this environment; its lines, and its standard error."""
-    whole: Sequence[str] = [sys.executable, "-P", "-m", "infra.cli.main", "reconcile-bucket", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    done = subprocess.run(whole, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == expect, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout.splitlines(), done.stderr
-
-
-def test_the_command_tells_people_and_machines_what_differs(settings: Settings, tmp_path: Path) -> None:
-    bucket = settings.buckets[0]
-    indexed(settings, "gone.txt")
-    delete_object(settings, "gone.txt")
-    put_object(settings, "new\n+é.txt", TIDE)
-    lines, _ = command(tmp_path, "--json", "--dry-run")
-    assert [json.loads(line) for line in lines[:-1]] == [
-        {"bucket": bucket, "key": "new\n+é.txt", "difference": "missing"},
-        {"bucket": bucket, "key": "gone.txt", "difference": "gone"},
-    ]
-    summary = json.loads(lines[-1])
-    assert (summary["objects"], summary["documents"], summary["hinted"], summary["refused"]) == (1, 1, 0, [])
-    lines, complaints = command(tmp_path)
-    assert lines == [
-        "not in the index   new\\n+é.txt",
-        "not in the bucket  gone.txt",
-        f"{bucket}: 1 objects, 1 documents; 1 not in the index, 0 changed, 1 gone; 2 hints given",
-    ]
-    assert complaints == ""
-    work_off(settings)
-    assert violations(settings.database_url, bucket) == []
-    assert json.loads(command(tmp_path, "--json", "--bucket", bucket)[0][0])["hinted"] == 0
-
-
-def test_the_command_refuses_too_many_removals_and_names_the_next_step(settings: Settings, tmp_path: Path) -> None:
-    fill_documents(settings, 300)
-    lines, complaints = command(tmp_path, "--prefix", "gone/", expect=1)
-    assert len(lines) == 50 + 2
-    assert "and 150 more" in lines[50]
-    assert "0 hints given" in lines[51]
-    next_step = f"lex-ingest reconcile-bucket --bucket {settings.buckets[0]} --prefix gone/ --allow-deletes"
-    assert next_step in complaints
-    lines, _ = command(tmp_path, *next_step.split()[2:])
-    assert "300 gone; 300 hints given" in lines[-1]
-
-
-def test_the_command_compares_every_bucket_in_turn_and_knows_no_other(settings: Settings, tmp_path: Path) -> None:
-    second = "documents-too"
-    boto3.client("s3").create_bucket(Bucket=second)
-    try:
-        boto3.client("s3").put_object(Bucket=second, Key="there.txt", Body=TIDE.encode())
-        put_object(settings, "here.txt", TIDE)
-        both = ",".join((*settings.buckets, second))
-        lines, _ = command(tmp_path, "--json", "--dry-run", BUCKET=both)
-        assert {json.loads(line)["bucket"] for line in lines[:-1]} == {settings.buckets[0], second}
-        lines, _ = command(tmp_path, "--bucket", second, BUCKET=both)
-        assert "there.txt" in lines[0]
-        assert len(lines) == 2
-        assert "--bucket" in command(tmp_path, "--bucket", second, expect=2)[1]
-    finally:
-        boto3.client("s3").delete_object(Bucket=second, Key="there.txt")
-        boto3.client("s3").delete_bucket(Bucket=second)
-
-
-def test_the_command_says_what_a_role_lacks(settings: Settings, tmp_path: Path) -> None:
-    indexed(settings, "a.txt")
-    with s3_that_answers((403, DENIED), (403, b"")) as address:
-        _, complaints = command(tmp_path, expect=3, AWS_ENDPOINT_URL=address)
-    assert "s3:ListBucket" in complaints
     assert waiting_removals(settings) == 0

@@ -9,14 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import Connection
 
 from worker import producer
 from worker.contract import QUEUES, Stage, WakeUp
 from worker.settings import Settings
 from worker.store import due
-from worker.store.keepalives import KEEPALIVES
 
 _LIMIT = 1000
 # Rows are taken in slices, each sent before the next is taken: one that is taken and not sent is due again only after
@@ -32,21 +30,6 @@ class Tick:
     lost_leases: int = 0
     woken: int = 0
     not_sent: int = 0
-
-
-def connect(settings: Settings, application_name: str) -> Connection[Any]:
-    """A connection for ticks. Every wait is bounded: one that hangs in a tick would keep all other dispatchers from theirs.
-
-    Raises:
-        psycopg.OperationalError: the database is away.
-    """
-    return psycopg.connect(
-        settings.database_url,
-        application_name=application_name,
-        # No bitmap scans: on a table without statistics the planner would sort all due rows of a million by one (2 s a tick).
-        options="-c statement_timeout=30s -c idle_in_transaction_session_timeout=10s -c enable_bitmapscan=off",
-        **KEEPALIVES,
-    )
 
 
 def tick(connection: Connection[Any], settings: Settings) -> Tick:

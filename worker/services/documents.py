@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, false, func, or_, select, tuple_
+from sqlalchemy import Connection, RowMapping, and_, func, select, tuple_
 
 from worker.domain.document import Status
 from worker.domain.scope import Scope
 from worker.settings import Settings
 from worker.store import gates
 from worker.store.models import Document, DocumentChunk, Gate, Generation
+from worker.store.scoping import visible
 from worker.store.session import snapshot
 
 _PAGE = 500
@@ -60,15 +61,6 @@ class DocumentDetail:
     text: str
     sections: list[dict[str, Any]]
     chunks: list[dict[str, Any]]
-
-
-def visible(scope: Scope) -> ColumnElement[bool]:
-    """The condition that every read of documents carries: within the scope's buckets and prefixes."""
-    in_buckets = Document.bucket.in_(scope.buckets)
-    if "" in scope.prefixes:
-        return in_buckets
-    # "Starts with", not LIKE: a prefix may hold % and _ . As an operator, its selectivity is known to the planner.
-    return and_(in_buckets, or_(false(), *(Document.key.op("^@", is_comparison=True)(prefix) for prefix in scope.prefixes)))
 
 
 _COLUMNS = (

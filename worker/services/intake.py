@@ -22,6 +22,7 @@ from worker import producer, telemetry
 from worker.domain.changes import ObjectChange, ReceivedEvent
 from worker.settings import Settings
 from worker.store import hints
+from worker.store.driver import KEEPALIVES
 from worker.store.hints import RecordedHint
 
 log = telemetry.get_logger(__name__)
@@ -175,12 +176,9 @@ class _Connections:
             # prepared statement one more on some invocation.
             autocommit=True,
             prepare_threshold=None,
-            connect_timeout=_CONNECT_TIMEOUT,
             application_name=APPLICATION_NAME,
             options=f"{given} -c statement_timeout={_STATEMENT_TIMEOUT}s".strip(),
-            keepalives_idle=10,
-            keepalives_interval=3,
-            keepalives_count=3,
+            **{**KEEPALIVES, "connect_timeout": _CONNECT_TIMEOUT},
         )
         self._database_url = database_url
         return self._connection, False

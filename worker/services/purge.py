@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from worker import objects
 from worker.domain.errors import PermanentError
-from worker.services.dispatch import connect
 from worker.settings import Settings
 from worker.store import pruning
+from worker.store.driver import connect
 
 _LIMIT = 1000
 
@@ -50,7 +50,7 @@ def purge(bucket: str, key: str, settings: Settings) -> Purged:
         pass
     else:
         raise StillThere(bucket, key)
-    with connect(settings, "lex-ingest-purge") as connection:
+    with connect(settings.database_url, "lex-ingest-purge") as connection:
         with connection.transaction():
             document = pruning.remove_document(connection, bucket, key) is not None
             events = pruning.forget_keys(connection, [(bucket, key)])

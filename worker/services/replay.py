@@ -12,10 +12,10 @@ from worker import producer
 from worker.contract import Stage, WakeUp
 from worker.domain.document import Status
 from worker.domain.scope import Scope
-from worker.services.documents import visible
 from worker.settings import Settings
 from worker.store import wanted
 from worker.store.models import Document
+from worker.store.scoping import visible
 from worker.store.session import transaction
 
 

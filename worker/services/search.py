@@ -14,11 +14,11 @@ from worker.domain.scope import Scope
 from worker.domain.snippet import Snippet, best_passage
 from worker.domain.vectors import Vectors
 from worker.embed.openai import embed
-from worker.services.documents import visible
 from worker.settings import Settings
 from worker.store import profiles
 from worker.store.models import Document, DocumentChunk, Generation
 from worker.store.profiles import Profile
+from worker.store.scoping import visible
 from worker.store.session import snapshot
 
 

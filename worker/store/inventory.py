@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import Connection, func, select
 
 from worker.domain.document import Status
 from worker.domain.reconciling import Known
+from worker.domain.scope import Scope
 from worker.store.models import Document
-
-
-def _below(bucket: str, prefix: str) -> ColumnElement[bool]:
-    # "Starts with", not LIKE: a prefix may hold % and _ . In the "C" collation it is a range of the index.
-    return and_(Document.bucket == bucket, Document.key.op("^@", is_comparison=True)(prefix))
+from worker.store.scoping import visible
 
 
 def count(connection: Connection, bucket: str, prefix: str) -> int:
     """How many documents there are that are not DELETED."""
     return connection.execute(
-        select(func.count()).select_from(Document).where(_below(bucket, prefix), Document.status != Status.DELETED)
+        select(func.count()).select_from(Document).where(visible(Scope((bucket,), (prefix,))), Document.status != Status.DELETED)
     ).scalar_one()
 
 
@@ -32,7 +29,7 @@ def page(connection: Connection, bucket: str, prefix: str, after: str | None, li
             Document.error_code,
             (Document.desired_generation > Document.generation).label("newer_wanted"),
         )
-        .where(_below(bucket, prefix), *([] if after is None else [Document.key > after]))
+        .where(visible(Scope((bucket,), (prefix,))), *([] if after is None else [Document.key > after]))
         .order_by(Document.key)
         .limit(limit)
     )

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from worker.store.keepalives import KEEPALIVES
+from worker.store.driver import KEEPALIVES
 
 
 def sqlalchemy_url(database_url: str) -> str:
