@@ -63,7 +63,7 @@ def test_down_leaves_no_process_and_up_in_front_has_the_same_documents_until_ctr
         assert lex(folder, "env") == exports
         assert best(folder, "ice turning into water") == "river.txt"
         front.send_signal(signal.SIGINT)
-        assert front.wait(120) == 0
+        assert front.wait(60) == 0
         assert alive(folder) == []
     lex(folder, "up", "--detach")
 
@@ -112,7 +112,15 @@ def in_front(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     said = folder.parent / "said"
     with said.open("w") as output:
         command = [*LEX, "up", "--data-dir", str(folder)]
-        front = subprocess.Popen(command, stdout=output, stderr=output, env=environment(), start_new_session=True)
+        front = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            env=environment(),
+            start_new_session=True,
+            # A shell starts what runs in the background with SIGINT ignored, and its children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other thread runs here
+        )
     try:
         until(lambda: "lex-ingest put" in said.read_text() or front.poll() is not None, 90)
         assert set(alive(folder)) == {"supervisord", *PARTS}, said.read_text()
