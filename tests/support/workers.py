@@ -24,6 +24,8 @@ def start_worker(
     Returns at once; ``wait_for_worker`` waits until it consumes.
     """
     command = [sys.executable, "-m", "celery", "-A", "worker.celery_app", "worker", "--loglevel", "INFO"]
+    # No neighbours are looked for: that takes a second.
+    command += ["--without-mingle", "--without-gossip"]
     command += ["--concurrency", str(concurrency), "--hostname", f"{name}@localhost", *extra]
     with log.open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **environment})
