@@ -12,6 +12,7 @@ from tests.support.faults import Fault
 from worker import producer
 from worker.services import dispatch
 from worker.settings import Settings
+from worker.store.driver import connect
 
 TICKS = 10
 
@@ -31,7 +32,7 @@ def test_a_million_waiting_documents_do_not_become_a_million_messages(fault: Fau
         rows,
     )
     slowest, most = 0.0, 0
-    with dispatch.connect(settings, "storm") as connection:
+    with connect(settings.database_url, "storm") as connection:
         for number in range(TICKS):
             started = time.monotonic()
             result = dispatch.tick(connection, settings)

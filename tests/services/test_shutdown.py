@@ -1,20 +1,21 @@
-"""SIGTERM: a worker finishes what it can in its time, and hands back the rest at no cost to the document."""
+"""SIGTERM: a worker finishes what it can in its time, and hands back the rest at no cost to the document.
+
+The fault row "scale-in" (tests/faults) shows the usual case: a pool of processes, documents that take longer than the time.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import time
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from tests.conftest import wait_until
-from tests.support.documents import TIDE, find, put_and_tell, row_of
+from tests.support.documents import TIDE, put_and_tell, row_of
 from tests.support.provider import Provider
-from tests.support.workers import pool_of, running_worker, start_worker, wait_for_worker
+from tests.support.workers import pool_of, start_worker, wait_for_worker
 from worker.settings import Settings
 
 GRACE = {"LEX_INGEST_SHUTDOWN_GRACE": "1"}
@@ -22,26 +23,6 @@ GRACE = {"LEX_INGEST_SHUTDOWN_GRACE": "1"}
 
 def embedding(settings: Settings, identity: UUID) -> bool:
     return bool(row_of(settings, identity)["status"] == "EMBEDDING")
-
-
-def test_what_is_not_finished_in_time_is_handed_back_and_the_worker_ends(
-    settings: Settings, provider: Provider, tmp_path: Path
-) -> None:
-    worker = start_worker(tmp_path / "worker.log", **GRACE)
-    wait_for_worker()
-    provider.delay = 15
-    identity = put_and_tell(settings, "k.txt", TIDE)
-    wait_until(lambda: embedding(settings, identity), 15, "the provider is asked")
-    began = time.monotonic()
-    worker.terminate()
-    wait_until(lambda: row_of(settings, identity)["status"] == "EXTRACTED", 4, "handed back")
-    row = row_of(settings, identity)
-    assert (row["queued"], row["attempts"], row["lease_losses"], row["lease_token"]) == (True, 0, 0, None)
-    assert worker.wait(10) == 0
-    assert time.monotonic() - began < 5
-    provider.delay = 0
-    with running_worker(tmp_path / "other.log", "other"):
-        wait_until(lambda: bool(find(settings, TIDE)), 10, "another worker takes it on")
 
 
 def test_what_is_finished_in_time_is_finished(settings: Settings, provider: Provider, tmp_path: Path) -> None:
@@ -79,13 +60,6 @@ def test_whoever_ends_a_pool_process_its_document_is_handed_back(
     finally:
         worker.kill()
         worker.wait()
-
-
-def test_an_idle_worker_ends_at_once(settings: Settings, tmp_path: Path) -> None:
-    worker: subprocess.Popen[bytes] = start_worker(tmp_path / "worker.log")
-    wait_for_worker()
-    worker.terminate()
-    assert worker.wait(5) == 0
 
 
 def test_documents_of_a_pool_of_threads_are_handed_back_too(settings: Settings, provider: Provider, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from celery.result import AsyncResult
 
 import worker.tasks
 from tests.conftest import wait_until
-from tests.support.documents import execute, put_and_tell, put_object, row_of, status_of, tell
+from tests.support.documents import put_and_tell, row_of, status_of
 from tests.support.provider import Provider
 from worker import producer
 from worker.celery_app import app
@@ -154,36 +154,6 @@ def test_a_permanent_failure_is_a_failure_in_the_result_backend(settings: Settin
     assert result.failed()
     assert isinstance(result.result, NoText)
     assert result.result.code == "empty"
-
-
-def test_a_wake_up_that_redis_lost_is_sent_again(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
-    import redis
-
-    etag = put_object(settings, "a.txt", TEXT)
-    client = redis.Redis.from_url(settings.redis_url)
-    # Recorded, and its message gone before any worker saw it.
-    execute(
-        settings,
-        "INSERT INTO documents (bucket, key, status, queued, due_at, hint_etag) VALUES (%s, 'a.txt', 'PENDING', true, now(), %s)",
-        settings.buckets[0],
-        etag,
-    )
-    client.flushall()
-    wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "the dispatcher woke it")
-
-
-def test_a_lease_that_ran_out_is_taken_over(settings: Settings, worker: subprocess.Popen[bytes]) -> None:
-    document_id = put_and_tell(settings, "a.txt", TEXT)
-    wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "the document is done")
-    tell(settings, "a.txt", etag="other")
-    execute(
-        settings,
-        "UPDATE documents SET status = 'EXTRACTING', generation = desired_generation, queued = false, "
-        "lease_token = gen_random_uuid(), due_at = now() - interval '1 second' WHERE id = %s",
-        document_id,
-    )
-    wait_until(lambda: status_of(settings, "a.txt").status is Status.INDEXED, 20, "another worker took it over")
-    assert row_of(settings, document_id)["lease_losses"] == 0
 
 
 def _dispatchers(worker_id: int) -> set[int]:
