@@ -18,6 +18,7 @@ import redis
 from tests.support import truth
 from tests.support.documents import tell
 from tests.support.faults import Fault
+from tests.support.provider import Provider
 from tests.support.storm import Broker, prose, until, worker_on
 from worker.settings import Settings
 
@@ -89,12 +90,15 @@ class Watch(threading.Thread):
 
 @pytest.mark.fault("Redis amnesia", "100% terminal, every lost wake-up sent again <= 15 s with a tick of 5 s")
 @pytest.mark.timeout(400)
-def test_wake_ups_that_redis_forgot_are_sent_again(fault: Fault, settings: Settings, forgetful: Broker, tmp_path: Path) -> None:
+def test_wake_ups_that_redis_forgot_are_sent_again(
+    fault: Fault, settings: Settings, provider: Provider, forgetful: Broker, tmp_path: Path
+) -> None:
     """FLUSHALL, or kill -9 of a Valkey without a file, at random moments over documents that wait and are worked on.
 
     The low-water mark is above the number of documents, so that no row waits for room in its queue: what is measured is
-    when a lost wake-up is noticed.
+    when a lost wake-up is noticed. The provider is slow, so that something waits whatever the machine is like.
     """
+    provider.delay = 0.4
     first, then, wipes = fault.size(30, 100), fault.size(10, 20), fault.size(2, 20)
     ours = dataclasses.replace(settings, redis_url=forgetful.url)
     client, bucket = boto3.client("s3"), settings.buckets[0]
@@ -119,7 +123,7 @@ def test_wake_ups_that_redis_forgot_are_sent_again(fault: Fault, settings: Setti
             put_new(then)
             for key in fault.random.sample(keys, k=then // 2):
                 put(key)
-            time.sleep(fault.random.uniform(0, fault.size(1, 6)))
+            time.sleep(fault.random.uniform(0, fault.size(1, 3)))
             with watch.wipe():
                 if kind == "kill":
                     forgetful.restart(signal.SIGKILL)
@@ -127,6 +131,7 @@ def test_wake_ups_that_redis_forgot_are_sent_again(fault: Fault, settings: Setti
                     with forgetful.client() as admin:
                         admin.flushall()
         last = time.monotonic()
+        provider.delay = 0
         until(watch.is_complete, 2 * RESENT)
         rested = until(lambda: truth.at_rest(settings.database_url), 60, 0.1)
         fault.figure("at rest after s", time.monotonic() - last)

@@ -42,6 +42,7 @@ def tick(connection: Connection[Any], settings: Settings) -> Tick:
     with connection.transaction():
         if not due.lock_tick(connection):
             return Tick(ran=False)
+        due.end_frozen_sessions(connection)
         lost = due.end_lost_leases(connection, _LIMIT)
     lengths = producer.queue_lengths(settings)
     room = {stage: _room(stage, lengths, settings.low_water) for stage in (Stage.EXTRACT, Stage.EMBED)}

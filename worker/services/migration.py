@@ -54,7 +54,8 @@ def migrate(settings: Settings) -> profiles.Profile:
     """Upgrade to the head revision, then make the profile's tables. Running it again changes nothing."""
     settings.require("database_url")
     target = engine(settings.database_url)
-    with target.connect() as guard:
+    # Without a transaction of its own: one that only waits is ended after seconds.
+    with target.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
         guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
             with target.connect() as connection:

@@ -7,6 +7,9 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
+# How PostgreSQL lists the sessions of SQLAlchemy's engine, which the stages write by.
+WORKER_APPLICATION = "lex-ingest"
+
 # libpq's parameters, in seconds but for tcp_user_timeout (milliseconds): PostgreSQL manual, "Database Connection Control
 # Functions". Without them a server that vanishes silently is waited for by the kernel's defaults: two hours.
 KEEPALIVES: dict[str, Any] = {

@@ -15,6 +15,7 @@ from psycopg import Connection
 from worker.contract import Stage
 from worker.domain.document import HAND_BACK, WAITING_FOR, Status, check_transition
 from worker.domain.retrying import MAX_LEASE_LOSSES
+from worker.store.driver import WORKER_APPLICATION
 
 # Held for the length of one tick's transaction: one dispatcher at a time is enough.
 _TICK_LOCK = 0x1E81_0003
@@ -55,6 +56,16 @@ RETURNING id, status, active_generation
 SELECT count(*) FROM lost
 """
 
+# A process that was stopped in the middle of a COPY, or a host that froze, keeps its row locked, and no time limit of PostgreSQL
+# ends a session that waits for the rest of a COPY. A worker's transactions take seconds; one that is this old and has PostgreSQL
+# wait for it is not at work.
+_FROZEN = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = %(name)s
+  AND wait_event = 'ClientRead' AND xact_start < now() - make_interval(secs => %(seconds)s)
+"""
+_FROZEN_AFTER = 30.0
+
 _TAKE_DUE = """
 UPDATE documents SET
     queued = true,
@@ -88,6 +99,12 @@ def lock_tick(connection: Connection[Any]) -> bool:
 def end_lost_leases(connection: Connection[Any], limit: int) -> int:
     """Take the lease from workers that let it run out. Returns how many there were."""
     row = connection.execute(_LOST_LEASES, {"limit": limit}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def end_frozen_sessions(connection: Connection[Any]) -> int:
+    """End the sessions of workers that hold a transaction open and do nothing. Returns how many there were."""
+    row = connection.execute(_FROZEN, {"name": WORKER_APPLICATION, "seconds": _FROZEN_AFTER}).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from worker.store.driver import KEEPALIVES
+from worker.store.driver import KEEPALIVES, WORKER_APPLICATION
 
 
 def sqlalchemy_url(database_url: str) -> str:
@@ -38,7 +38,7 @@ def _engine_of_process(database_url: str, process_id: int) -> Engine:
         hide_parameters=True,
         connect_args={
             **KEEPALIVES,
-            "application_name": "lex-ingest",
+            "application_name": WORKER_APPLICATION,
             # Filters on the joined tables must not lose hits of the index scan (pgvector README, "Iterative Index Scans").
             "options": "-c hnsw.iterative_scan=strict_order -c idle_in_transaction_session_timeout=10000",
         },
