@@ -24,7 +24,9 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     settings = get_settings().require("database_url", "redis_url")
     with connect(settings.database_url, "lex-ingest-dispatch-function") as connection:
-        result = tick(connection, settings)
-        tidy_if_due(connection, settings)
+        try:
+            result = tick(connection, settings)
+        finally:
+            tidy_if_due(connection, settings)  # needs no Redis
     log.info("tick", extra={"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases})
     return {"ran": result.ran, "woken": result.woken, "lost_leases": result.lost_leases}

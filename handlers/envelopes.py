@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -130,7 +130,9 @@ def _from_record(record: Any, depth: int) -> list[ReceivedEvent]:
         key = unquote_plus(_text(_mapping(part, "object"), "key"), errors="strict")
     except UnicodeDecodeError:
         raise MalformedEvent("key_encoding", "a key does not decode to UTF-8") from None
-    change = _change(part, key, removed, "eTag", "versionId", record.get("eventTime"))
+    change = _change(part, key, "eTag", "versionId", record.get("eventTime"))
+    if removed:
+        change = _removal(change, marker=name.endswith(":DeleteMarkerCreated"))
     return [ReceivedEvent(name, json.dumps(record), change)]
 
 
@@ -146,11 +148,19 @@ def _from_event_bridge(event: Mapping[str, Any]) -> list[ReceivedEvent]:
         return [_ignored(kind, event)]
     detail = _mapping(event, "detail")
     key = _text(_mapping(detail, "object"), "key")
-    change = _change(detail, key, _DETAIL_TYPES[kind], "etag", "version-id", event.get("time"))
+    change = _change(detail, key, "etag", "version-id", event.get("time"))
+    if _DETAIL_TYPES[kind]:
+        change = _removal(change, marker=detail.get("deletion-type") == "Delete Marker Created")
     return [ReceivedEvent(kind, json.dumps(event), change)]
 
 
-def _change(part: Mapping[str, Any], key: str, removed: bool, etag_name: str, version_name: str, event_time: Any) -> ObjectChange:
+def _removal(change: ObjectChange, marker: bool) -> ObjectChange:
+    """What a removal says. The end of one version for good may leave the current one as it is, or bring an older one back: it
+    only says that there is something to look at."""
+    return replace(change, removed=marker or change.version_id is None, etag=None, size=None)
+
+
+def _change(part: Mapping[str, Any], key: str, etag_name: str, version_name: str, event_time: Any) -> ObjectChange:
     bucket, item = _text(_mapping(part, "bucket"), "name"), _mapping(part, "object")
     for what, value in (("key", key), ("bucket", bucket)):
         try:
@@ -165,7 +175,7 @@ def _change(part: Mapping[str, Any], key: str, removed: bool, etag_name: str, ve
     return ObjectChange(
         bucket=bucket,
         key=key,
-        removed=removed,
+        removed=False,
         etag=_optional(item.get(etag_name), '"'),
         size=size if isinstance(size, int) else None,
         version_id=_optional(item.get(version_name)),

@@ -41,6 +41,9 @@ worker_prefetch_multiplier = 1
 # Parsers and allocators keep memory; a new process gives it back.
 worker_max_tasks_per_child = 1000
 worker_hijack_root_logger = False
+# Seconds to wait for the result of a process that has gone. With Celery's ten, a worker that has handed its documents back was
+# still there when whoever told it to go lost patience.
+worker_lost_wait = 1.0
 # With early acknowledgement a lost connection loses no work in progress.
 worker_cancel_long_running_tasks_on_connection_loss = False
 

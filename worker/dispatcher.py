@@ -80,8 +80,10 @@ def run(settings: Settings, parent: int) -> None:
         try:
             if connection is None or connection.closed:
                 connection = connect(settings.database_url, "lex-ingest-dispatcher")
-            result = tick(connection, settings)
-            tidy_if_due(connection, settings)
+            try:
+                result = tick(connection, settings)
+            finally:
+                tidy_if_due(connection, settings)  # needs no Redis
             if result.woken or result.lost_leases or result.not_sent:
                 log.info(
                     "tick",

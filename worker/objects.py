@@ -133,6 +133,20 @@ def head(bucket: str, key: str) -> ObjectFacts:
         raise _no_answer(error) from error
 
 
+def require_bucket(bucket: str) -> None:
+    """Tell a missing key from a missing bucket, for which HEAD has one answer.
+
+    Raises:
+        Unavailable: ``bucket_missing``, or as for ``download``.
+    """
+    try:
+        s3_client().head_bucket(Bucket=bucket)
+    except ClientError as error:
+        raise (_no_bucket(bucket) if _code(error) == "404" else _translate(error, bucket)) from error
+    except (BotoCoreError, OSError) as error:
+        raise _no_answer(error) from error
+
+
 def listing(bucket: str, prefix: str = "", page: int = 1000) -> Iterator[Listed]:
     """The bucket's current objects, ``page`` of them a request, in the order in which S3 gives them.
 
@@ -190,13 +204,17 @@ def _no_answer(error: Exception) -> Unavailable:
     return Unavailable("s3_unavailable", f"S3 did not answer: {type(error).__name__}")
 
 
+def _no_bucket(bucket: str) -> Unavailable:
+    return Unavailable("bucket_missing", f"there is no bucket {bucket!r}: check BUCKET and the account")
+
+
 def _translate(error: ClientError, bucket: str, refused_to: str = _TO_READ) -> Exception:
     code = _code(error)
     http_status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "NoSuchKey":
         return ObjectMissing()
     if code == "NoSuchBucket":
-        return Unavailable("bucket_missing", f"there is no bucket {bucket!r}: check BUCKET and the account")
+        return _no_bucket(bucket)
     if http_status in (401, 403):
         return Unavailable("access_denied", f"S3 refused to {refused_to}")
     return Unavailable("s3_unavailable", f"S3 answered {code or http_status}")

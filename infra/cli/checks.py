@@ -148,12 +148,17 @@ def _embeddings(settings: Settings) -> Check:
     return Check("embeddings", True, f"{settings.embedding_model}, {settings.embedding_dimensions} dimensions")
 
 
+# A row that waits for a worker has ``updated_at`` from when it began to (worker.store.due); one that is held has the end of its
+# lease ahead. Where others go on, a long wait is a backlog.
 _STUCK = """
-SELECT count(*) FILTER (WHERE due_at < now() - make_interval(secs => :late)) AS stuck,
+SELECT count(*) FILTER (WHERE lease_token IS NULL AND (queued OR due_at < now()) AND updated_at < now() - late) AS overdue,
+       count(*) FILTER (WHERE lease_token IS NOT NULL AND due_at < now() - late) AS abandoned,
+       coalesce(bool_or(lease_token IS NOT NULL AND due_at > now() OR due_at IS NULL AND updated_at > now() - late), false)
+           AS others_go_on,
        count(*) FILTER (WHERE status = 'FAILED') AS failed,
        count(*) FILTER (WHERE due_at IS NOT NULL) AS waiting,
        count(*) AS documents
-FROM documents
+FROM documents, make_interval(secs => :late) AS late
 """
 
 
@@ -169,9 +174,10 @@ def _documents(settings: Settings) -> Check:
     if gates:
         advice = f"it goes on by itself once {gates[0].code} is mended"
         return Check("documents", False, f"{found}; held up: {gates[0].reason}", advice)
-    if row.stuck:
-        advice = f"nobody has looked at them for {late:g} s: see that a worker runs (`lex-ingest ps`, log/worker.log)"
-        return Check("documents", False, f"{found}, {row.stuck} stuck", advice)
+    stuck = row.abandoned + (row.overdue if not row.others_go_on or _nothing_queued(settings) else 0)
+    if stuck:
+        advice = f"no worker has taken them for {late:g} s: see that one runs (`lex-ingest ps`, log/worker.log)"
+        return Check("documents", False, f"{found}, {stuck} stuck", advice)
     unseen = without_vectors(Scope.of_buckets(settings.buckets), settings)
     if unseen:
         advice = "`lex-ingest replay --all`, or set the embedding model that indexed them"
@@ -179,6 +185,14 @@ def _documents(settings: Settings) -> Check:
     # A failed document is a finished one: it says something of the file, and nothing of the system.
     advice = "`lex-ingest status --status FAILED` says why; `lex-ingest replay --status FAILED` tries again"
     return Check("documents", True, found, advice if row.failed else "")
+
+
+def _nothing_queued(settings: Settings) -> bool:
+    """Whether no wake-up waits for a worker: then a document waits for none that is busy with others."""
+    try:
+        return not any(producer.queue_lengths(settings).values())
+    except redis.RedisError:
+        return False
 
 
 _CHECKS: tuple[tuple[str, Callable[[Settings], Check]], ...] = (

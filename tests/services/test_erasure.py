@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from tests.conftest import wait_until
 from tests.support.documents import TIDE, claim, count, delete_object, execute, put_and_tell, run_stages, status_of, tell
 from tests.support.provider import Provider
 from worker.contract import Stage
-from worker.domain.errors import LeaseLost
+from worker.domain.errors import LeaseLost, Unavailable
 from worker.services.housekeeping import Tidied, tidy
 from worker.services.purge import StillThere, purge
 from worker.settings import Settings
 from worker.store import leases
 from worker.store.session import transaction
 
+BLOCKED = "wait_event_type = 'Lock' AND datname = current_database()"
 SECRET = "the zebra clause of the Quagga contract"
 
 
@@ -85,6 +88,23 @@ def test_a_text_that_stands_elsewhere_keeps_its_vector(settings: Settings, provi
     assert provider.requests == []
 
 
+def test_a_text_of_two_documents_that_go_at_the_same_moment_loses_its_vector(settings: Settings) -> None:
+    """Neither of the two transactions sees that the other's chunk is going."""
+    first, second = (put_and_tell(settings, key, SECRET) for key in ("a.txt", "b.txt"))
+    for document_id in (first, second):
+        run_stages(settings, document_id)
+    delete = "DELETE FROM documents WHERE id = %s"
+    with psycopg.connect(settings.database_url) as connection, ThreadPoolExecutor(1) as other:
+        connection.execute(delete, (first,))
+        deleting = other.submit(execute, settings, delete, second)
+        # It may wait for the first one's end, at the digest that both release.
+        wait_until(lambda: deleting.done() or count(settings, f"pg_stat_activity WHERE {BLOCKED}") == 1, 10, "both are deleted")
+        connection.commit()
+        deleting.result()
+    prune(dataclasses.replace(settings, erase_after=1e-6))
+    assert count(settings, "embedding_cache") == 0
+
+
 def test_a_text_that_came_back_keeps_its_vector(gone: Settings, provider: Provider) -> None:
     run_stages(gone, put_and_tell(gone, "other.txt", f"{TIDE} {SECRET}"))
     provider.reset()
@@ -131,6 +151,12 @@ def test_purge_refuses_while_the_object_is_there(settings: Settings) -> None:
     with pytest.raises(StillThere):
         purge(settings.buckets[0], "k.txt", settings)
     assert count(settings, "documents") == 1
+
+
+def test_purge_takes_a_missing_bucket_for_no_proof(settings: Settings) -> None:
+    with pytest.raises(Unavailable) as caught:
+        purge("no-such-bucket", "k.txt", settings)
+    assert caught.value.code == "bucket_missing"
 
 
 def test_purge_stops_a_worker_that_holds_the_document(settings: Settings) -> None:

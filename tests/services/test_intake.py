@@ -106,10 +106,10 @@ def test_a_removed_object_that_nobody_knows_leaves_nothing(settings: Settings, d
     assert rows(database) == []
 
 
-def test_a_removal_in_a_versioned_bucket_is_looked_into_though_nobody_knows_the_key(settings: Settings, database: Any) -> None:
-    """It may be the end of a delete marker, long after the document's row was pruned; then the object is there again."""
-    assert len(take_in(settings, replace(removed(), version_id="v1")).recorded) == 1
-    assert the_row(database)["status"] == "PENDING"
+def test_an_event_without_a_sequencer_counts_in_a_batch_with_a_late_one(settings: Settings, database: Any) -> None:
+    put_row(database, Status.INDEXED, hint_sequencer="05")
+    assert len(take_in(settings, created(etag="e2"), created(etag="e0", sequencer="03")).recorded) == 1
+    assert the_row(database)["hint_sequencer"] == "05"
 
 
 @pytest.mark.parametrize("key", ["a b+c%25.pdf", "é/日本", "line\nbreak", "a'b\"c\\d{,}NULL", "𐀀", "x" * 1024])

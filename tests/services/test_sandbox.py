@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.domain.errors import NoText, Rejected, TransientError, Unsupported
+from worker.domain.errors import NoText, Rejected, TransientError, Unavailable, Unsupported
 from worker.domain.retrying import GiveUp, Retry, decide
 from worker.extract.sandbox import Sandbox
 
@@ -238,9 +238,9 @@ def test_a_forked_worker_takes_its_own_server(sandbox: Sandbox, tmp_path: Path) 
     assert sandbox._server.process.pid == server
 
 
-def test_a_server_that_cannot_start_is_transient(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_costs_no_document_anything(tmp_path: Path) -> None:
     sandbox = Sandbox(formats=("no_such_module",))
-    with pytest.raises(TransientError) as caught:
+    with pytest.raises(Unavailable) as caught:
         read(sandbox, tmp_path, "text")
     assert caught.value.code == "sandbox_unavailable"
 

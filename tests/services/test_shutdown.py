@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import redis
 
 from tests.conftest import wait_until
 from tests.support.documents import TIDE, put_and_tell, row_of
@@ -35,6 +36,20 @@ def test_what_is_finished_in_time_is_finished(settings: Settings, provider: Prov
     assert worker.wait(10) == 0
     assert row_of(settings, identity)["status"] == "INDEXED"
     assert row_of(settings, identity)["generation"] == 1
+
+
+def test_a_worker_has_gone_soon_after_its_time_and_leaves_no_message_in_hand(
+    settings: Settings, provider: Provider, tmp_path: Path
+) -> None:
+    worker = start_worker(tmp_path / "worker.log", concurrency=1, **GRACE)
+    wait_for_worker()
+    provider.delay = 15
+    identities = [put_and_tell(settings, f"{number}.txt", f"{number} {TIDE}") for number in range(3)]
+    wait_until(lambda: any(embedding(settings, identity) for identity in identities), 15, "the provider is asked")
+    worker.terminate()
+    assert worker.wait(6) == 0
+    assert all(row_of(settings, identity)["lease_token"] is None for identity in identities)
+    assert redis.Redis.from_url(settings.redis_url).hlen("unacked") == 0
 
 
 @pytest.mark.parametrize("to_all", [True, False], ids=["SIGTERM to a pool process", "SIGQUIT to the worker"])

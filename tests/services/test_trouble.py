@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from tests.conftest import wait_until
 from tests.support.documents import (
     BREAD,
     TIDE,
@@ -32,8 +30,7 @@ from worker.services.embedding import embed_document
 from worker.services.extraction import extract_document
 from worker.services.settling import StageFailed
 from worker.settings import Settings
-from worker.store import chunks, due, leases
-from worker.store.driver import WORKER_APPLICATION, connect
+from worker.store import chunks, leases
 from worker.store.session import transaction
 
 
@@ -265,27 +262,3 @@ def test_an_error_of_the_database_does_not_quote_the_document(settings: Settings
     with pytest.raises(DBAPIError) as caught, transaction(settings.database_url) as connection:
         connection.execute(text("SELECT CAST(:text AS text) / 0"), {"text": "TOPSECRET"})
     assert "TOPSECRET" not in str(caught.value)
-
-
-def test_a_worker_that_froze_in_the_middle_of_a_copy_loses_its_row(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time limit of PostgreSQL ends a session that waits for the rest of a COPY."""
-    monkeypatch.setattr(due, "_FROZEN_AFTER", 0.2)
-    document_id = put_and_tell(settings, "a.txt", TIDE)
-    claim(settings, document_id, Stage.EXTRACT)
-    execute(settings, "UPDATE documents SET due_at = now()")
-    frozen = psycopg.connect(settings.database_url, application_name=WORKER_APPLICATION)
-    frozen.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", (document_id,))
-    copying = frozen.cursor().copy("COPY gates FROM STDIN")
-    copying.__enter__()
-    with connect(settings.database_url, "test") as dispatcher:
-        assert due.end_lost_leases(dispatcher, 10) == 0
-        dispatcher.commit()
-        wait_until(lambda: _ended(dispatcher), 10, "its session is ended")
-        wait_until(lambda: due.end_lost_leases(dispatcher, 10) == 1, 10, "its lease is ended")
-    frozen.close()
-
-
-def _ended(dispatcher: psycopg.Connection[Any]) -> bool:
-    """Whether a frozen session was found; in a transaction of its own, for else the view of the sessions stands still."""
-    with dispatcher.transaction():
-        return due.end_frozen_sessions(dispatcher) == 1

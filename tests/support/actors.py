@@ -17,7 +17,7 @@ import psycopg
 
 from handlers import s3_events
 from tests.support import truth
-from tests.support.chaos import Event, History, Mail, invocation
+from tests.support.chaos import DAMAGED, Bucket, Event, History, Mail, invocation
 from worker.contract import Stage, WakeUp
 from worker.services import intake
 from worker.settings import Settings
@@ -53,6 +53,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.keys = [history.key for history in self.histories]
+        self.buckets = list({id(history.bucket): history.bucket for history in self.histories}.values())
 
     def pop(self, things: list[Any], choose: random.Random) -> Any:
         """One of the things at random, which nobody else has then; None if there are none."""
@@ -70,6 +71,24 @@ class World:
         self.counts["leases lost"] += due.end_lost_leases(rows, 1000)
         for stage in (Stage.EXTRACT, Stage.EMBED):
             self.wakes += [(row.document_id, stage) for row in due.take_due(rows, stage, 1000, SOON)]
+
+
+_HEARD = """
+    SELECT string_agg(concat_ws(' ', kind, coalesce(raw #>> '{s3,object,sequencer}', raw #>> '{detail,object,sequencer}'),
+                                outcome, generation), ', ' ORDER BY id)
+    FROM events WHERE bucket = %s AND starts_with(%s, key || ':')
+"""
+
+
+def differences(rows: psycopg.Connection[Any], bucket: Bucket, keys: Sequence[str]) -> list[str]:
+    """Where the index is not what the bucket holds, and all that was heard of those keys."""
+    bodies = bucket.current()
+    bad = {key for key, body in bodies.items() if body.startswith(DAMAGED)}
+    found = []
+    for one in truth.differences(rows, bucket.name, bodies, bad, keys):
+        (heard,) = rows.execute(_HEARD, (bucket.name, one)).fetchone() or ("nothing",)
+        found.append(f"bucket {bucket.name}: {one}; heard: {heard}")
+    return found
 
 
 @dataclass
@@ -136,24 +155,24 @@ class Crew:
         self._pool = ThreadPoolExecutor(THREADS)
         self._rows = [psycopg.connect(database_url, autocommit=True) for _ in range(THREADS)]
 
-    def play(self, world: World, make: Maker) -> bool:
-        """Live, come to rest, hear of it again, come to rest. False if that does not come."""
+    def play(self, world: World, make: Maker) -> list[str]:
+        """Live, come to rest, hear of it again, come to rest: what is wrong at the first and at the second rest."""
         actors = [make(world, random.Random(self._choose.random()), rows) for rows in self._rows]
         self._all(Actor.live, actors)
-        rests = self._rest(world, actors)
+        found = self._rest(world, actors)
         self._all(Actor.repeat, actors)
-        return rests and self._rest(world, actors)
+        return found + self._rest(world, actors)
 
     def _all(self, what: Callable[[Any], object], things: Sequence[Any]) -> None:
         list(self._pool.map(what, things))
 
-    def _rest(self, world: World, actors: list[Actor]) -> bool:
+    def _rest(self, world: World, actors: list[Actor]) -> list[str]:
         for _ in range(20):
             self._all(Actor.settle, actors)
             if truth.at_rest(self._database_url):
-                return True
+                return [one for bucket in world.buckets for one in differences(self._rows[0], bucket, world.keys)]
             world.tick(self._rows[0], world.keys)
-        return False
+        return [f"the histories from {world.keys[0]} on do not come to rest"]
 
     def close(self) -> None:
         everyone = threading.Barrier(THREADS)

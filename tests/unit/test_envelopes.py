@@ -128,6 +128,21 @@ def test_eventbridge_says_whether_the_object_was_removed() -> None:
     assert not only(event_bridge(kind="Object Restore Completed")).removed
 
 
+@pytest.mark.parametrize("name", ["ObjectRemoved:Delete", "LifecycleExpiration:Delete"])
+def test_the_end_of_one_version_for_good_only_says_that_there_is_something_to_look_at(name: str) -> None:
+    """Of an old one nothing changes, and of the current one or of a delete marker an older one comes back."""
+    change = only(s3_event(s3_record(name=name, versionId="v1")))
+    assert (change.removed, change.etag, change.version_id) == (False, None, "v1")
+    bridge = event_bridge(kind="Object Deleted", **{"version-id": "v1"})
+    assert not only(bridge).removed
+    bridge["detail"]["deletion-type"] = "Delete Marker Created"
+    assert only(bridge).removed
+
+
+def test_a_delete_marker_is_a_removal() -> None:
+    assert only(s3_event(s3_record(name="ObjectRemoved:DeleteMarkerCreated", versionId="v1"))).removed
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -218,6 +233,12 @@ def test_where_order_is_unknown_the_bucket_must_be_looked_at(sequencer: str | No
     for order in ([created, removed], [removed, created]):
         (result,) = fold(order)
         assert (result.removed, result.etag) == (False, None)
+
+
+@pytest.mark.parametrize("newest", [change("2"), change("1")], ids=["another", "the same"])
+def test_an_event_without_a_sequencer_is_not_dropped_with_an_old_one_that_has_one(newest: ObjectChange) -> None:
+    (result,) = fold([newest, change("1", "03")])
+    assert result.sequencer is None
 
 
 def test_repeated_events_stay_one() -> None:

@@ -49,7 +49,8 @@ def fold(changes: Iterable[ObjectChange]) -> tuple[ObjectChange, ...]:
 
     The one with the highest sequencer wins. Where the sequencers can't tell (one is missing, or an emulator sends the
     same to all) and the events differ, the result says "created, etag unknown": the one hint that makes the worker look
-    at the bucket whatever was recorded before.
+    at the bucket whatever was recorded before. It has a sequencer only if each of them has: one without may be the newest,
+    and must not be dropped with an old one.
     """
     groups: dict[tuple[str, str], list[ObjectChange]] = {}
     for change in changes:
@@ -60,11 +61,13 @@ def fold(changes: Iterable[ObjectChange]) -> tuple[ObjectChange, ...]:
 
 def _newest(group: list[ObjectChange]) -> ObjectChange:
     sequencers = [change.sequencer for change in group if change.sequencer is not None]
-    if len(sequencers) == len(group):
+    if len(sequencers) < len(group):
+        last = replace(group[-1], sequencer=None)
+    else:
         width = max(map(len, sequencers))
         highest = max(sequencer.ljust(width, "0") for sequencer in sequencers)
         group = [change for change in group if (change.sequencer or "").ljust(width, "0") == highest]
-    last = group[-1]
+        last = group[-1]
     if all((change.removed, change.etag) == (last.removed, last.etag) for change in group):
         return last
     removed = all(change.removed for change in group)

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from worker.domain.errors import Rejected, TransientError
+from worker.domain.errors import Rejected, TransientError, Unavailable
 from worker.domain.text import Extraction
 from worker.extract.sandbox_wire import decode_answer
 
@@ -71,7 +71,8 @@ class Sandbox:
         Raises:
             PermanentError: a verdict about the file: ``timeout``, ``memory``, ``crashed``, and what registry.extract raises.
             TransientError: ``crashed``, the child or the server was killed from outside, or by a file that can: that costs
-                an attempt; ``sandbox_unavailable``, the server can't be started or went away before it took the file.
+                an attempt.
+            Unavailable: ``sandbox_unavailable``, the server can't be started or went away before it took the file.
             OSError: the file can't be opened.
         """
         with self._lock, path.open("rb") as document:
@@ -154,14 +155,14 @@ def _start(formats: Sequence[str]) -> _Server:
             )
         ours.settimeout(_START_SECONDS)
         if not ours.recv(_REPLY_BYTES):
-            raise TransientError("sandbox_unavailable", "the sandbox's process ended while starting")
+            raise Unavailable("sandbox_unavailable", "the sandbox's process ended while starting")
     except BaseException as error:
         ours.close()
         if process is not None:
             process.kill()
             process.wait()
         if isinstance(error, OSError):
-            raise TransientError(
+            raise Unavailable(
                 "sandbox_unavailable", f"the sandbox's process cannot be started ({type(error).__name__})"
             ) from error
         raise
@@ -176,7 +177,7 @@ def _exchange(server: _Server, request: dict[str, Any], document: int, max_text_
         try:
             socket.send_fds(server.control, [json.dumps(request).encode()], [document, writing])
         except OSError as error:
-            raise TransientError("sandbox_unavailable", "the sandbox's process is gone") from error
+            raise Unavailable("sandbox_unavailable", "the sandbox's process is gone") from error
         finally:
             os.close(writing)
         os.set_blocking(reading, False)
@@ -212,7 +213,7 @@ def _collect(server: _Server, request: dict[str, Any], reading: int, max_bytes: 
                 raise TransientError("crashed", "the sandbox's process ended while it read the file")
             reply = json.loads(data)
             if reply["id"] != request["id"]:
-                raise TransientError("sandbox_unavailable", "the sandbox answered another request")
+                raise Unavailable("sandbox_unavailable", "the sandbox answered another request")
             return b"".join(parts), reply
 
 

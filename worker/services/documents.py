@@ -103,6 +103,8 @@ def _waits_for(row: RowMapping, closed: list[Gate]) -> str | None:
 
 def _status(row: RowMapping, closed: list[Gate]) -> DocumentStatus:
     values = dict(row)
+    if closed and row["status"] == Status.EXTRACTED and row["due_at"] is not None:
+        values["due_at"] = max(row["due_at"], closed[0].closed_until)
     values["document_id"] = values.pop("id")
     values["status"] = Status(values["status"])
     values["chunks"] = values.pop("chunk_count") or 0

@@ -8,13 +8,14 @@ import tempfile
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from worker import objects, telemetry
 from worker.contract import Stage
 from worker.domain.chunking import Chunk, chunk
 from worker.domain.document import Status
+from worker.domain.errors import Unavailable
 from worker.domain.text import DocumentText, Extraction, assemble
 from worker.extract.sandbox import Sandbox
 from worker.services.holding import Heartbeat, held, take
@@ -66,8 +67,7 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
     lease = take(document_id, Stage.EXTRACT, settings)
     if lease is None:
         return None
-    # A file without a name: a worker that is killed leaves nothing on the disk.
-    with held(lease, settings) as heartbeat, tempfile.TemporaryFile() as file:
+    with held(lease, settings) as heartbeat, _nameless_file() as file:
         try:
             download = objects.download(lease.bucket, lease.key, file, settings.max_object_bytes)
         except objects.ObjectMissing:
@@ -86,6 +86,14 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
         document = assemble(extraction.blocks)
         pieces = chunk(document, settings.chunk_size, settings.chunk_overlap)
         return _store(lease, download, extraction, document, pieces, heartbeat, settings)
+
+
+def _nameless_file() -> BinaryIO:
+    """Where the object goes: a worker that is killed leaves nothing on the disk."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise Unavailable("worker_disk", f"the worker can't make a temporary file: {error.strerror}") from error
 
 
 def _is_served_already(lease: Lease, download: objects.Download, settings: Settings) -> bool:

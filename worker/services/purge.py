@@ -47,7 +47,7 @@ def purge(bucket: str, key: str, settings: Settings) -> Purged:
     try:
         objects.head(bucket, key)
     except objects.ObjectMissing:
-        pass
+        objects.require_bucket(bucket)
     else:
         raise StillThere(bucket, key)
     with connect(settings.database_url, "lex-ingest-purge") as connection:

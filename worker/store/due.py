@@ -35,7 +35,9 @@ UPDATE documents SET
     lease_losses = lease_losses + 1,
     queued = false,
     status = CASE WHEN lease_losses + 1 >= {MAX_LEASE_LOSSES} AND desired_generation = generation THEN '{Status.FAILED}'
-                  WHEN hint_removed AND desired_generation > generation THEN '{Status.PENDING}'
+                  -- What ends workers may be the old content; of a removed object nothing more is to be paid for.
+                  WHEN desired_generation > generation AND (hint_removed OR lease_losses + 1 >= {MAX_LEASE_LOSSES})
+                  THEN '{Status.PENDING}'
                   ELSE CASE status {_FALL_BACK} END END,
     due_at = CASE WHEN lease_losses + 1 >= {MAX_LEASE_LOSSES} AND desired_generation = generation THEN NULL
                   ELSE now() - interval '1 millisecond' END,
@@ -70,7 +72,8 @@ _TAKE_DUE = """
 UPDATE documents SET
     queued = true,
     due_at = now() + make_interval(secs => %(requeue_after)s * (1 - random() / 4)),
-    updated_at = now()
+    -- Since when it waits for a worker, however often one is called: `doctor` asks.
+    updated_at = CASE WHEN queued THEN updated_at ELSE now() END
 WHERE id IN (
     SELECT id FROM documents WHERE due_at < now() AND lease_token IS NULL AND status = %(status)s
     ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED

@@ -4,7 +4,7 @@ What a hint does to the row of its key:
 
 ==============================================  ==================================================================
 no row, created                                 a PENDING row that wants generation 1
-no row, removed                                 nothing; in a versioned bucket the same as created
+no row, removed                                 nothing
 older than the hint that is stored              nothing
 created, and its ETag was read, or will be      nothing
 row waits in PENDING, or is terminal            PENDING with fresh attempts, and a wake-up
@@ -51,8 +51,8 @@ _OLDER = """
 _RECORD = f"""
 WITH hint AS (
     SELECT * FROM unnest(%(buckets)s::text[], %(keys)s::text[], %(removed)s::boolean[], %(etags)s::text[],
-                         %(sequencers)s::text[], %(versioned)s::boolean[])
-         AS hint (bucket, key, removed, etag, sequencer, versioned)
+                         %(sequencers)s::text[])
+         AS hint (bucket, key, removed, etag, sequencer)
 ), before AS MATERIALIZED (
     SELECT known.bucket, known.key, known.id, known.hint_sequencer
     FROM documents known JOIN hint ON known.bucket = hint.bucket AND known.key = hint.key
@@ -62,8 +62,7 @@ WITH hint AS (
     SELECT hint.bucket, hint.key, %(pending)s, 1, 0, true, now() + make_interval(secs => %(requeue_after)s),
            hint.etag, hint.sequencer, hint.removed
     FROM hint
-    -- The end of a delete marker brings a version back, and S3 calls that a removal too.
-    WHERE NOT hint.removed OR hint.versioned
+    WHERE NOT hint.removed
        OR EXISTS (SELECT FROM documents known WHERE known.bucket = hint.bucket AND known.key = hint.key)
     -- Every batch locks its rows in the same order, so that two batches can't wait for each other.
     ORDER BY hint.bucket COLLATE "C", hint.key COLLATE "C"
@@ -157,7 +156,6 @@ def record(connection: Connection[Any], events: Sequence[ReceivedEvent], requeue
             "removed": [change.removed for change in changes],
             "etags": [change.etag for change in changes],
             "sequencers": [change.sequencer for change in changes],
-            "versioned": [change.version_id is not None for change in changes],
             "event_buckets": [event.change and event.change.bucket for event in events],
             "event_keys": [event.change and event.change.key for event in events],
             "event_sequencers": [event.change and event.change.sequencer for event in events],
