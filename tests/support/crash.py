@@ -7,6 +7,7 @@ as a process that has imported everything and is connected to nothing; it forks 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -24,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 # By the pipeline, some of them when they are first needed.
 IMPORTED = ("handlers.s3_events", "worker.celery_app", "worker.tasks", "kombu.transport.redis", "celery.backends.redis")
-SCENARIOS = ("fresh", "overwritten", "unchanged", "removed")
+SCENARIOS = ("fresh", "overwritten", "unchanged", "removed", "damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def _child(job: dict[str, Any], tell: Callable[[str, object], None]) -> None:
     from handlers.s3_events import lambda_handler
     from tests.support.events import batch, notification
     from worker import objects, producer, tasks
+    from worker.domain.errors import PermanentError
     from worker.services import extraction
     from worker.settings import get_settings
     from worker.store import session
@@ -142,7 +144,8 @@ def _child(job: dict[str, Any], tell: Callable[[str, object], None]) -> None:
         with psycopg.connect(settings.database_url) as connection:
             (identity,) = connection.execute("SELECT id::text FROM documents WHERE key = %s", (key,)).fetchone() or ("",)
         tasks.process_document_pipeline(identity)
-        tasks.extract_text_from_document(identity)
+        with contextlib.suppress(PermanentError):  # how the task of a damaged version ends
+            tasks.extract_text_from_document(identity)
         tasks.generate_embeddings(identity)
 
     if job["scenario"] != "fresh":
@@ -155,6 +158,8 @@ def _child(job: dict[str, Any], tell: Callable[[str, object], None]) -> None:
         case "removed":
             client.delete_object(Bucket=bucket, Key=key)
             event = batch(notification(bucket, key, removed=True))
+        case "damaged":
+            event = batch(notification(bucket, key, put(f"%PDF-1.7\n{key} holds nothing that a PDF does")))
         case _:
             event = batch(notification(bucket, key, put(job["second"])))
     tell("event", event)
