@@ -170,6 +170,7 @@ def _print_detail(detail: DocumentDetail) -> None:
         "type": detail.media_type,
         "read by": detail.extractor,
         "pages": detail.page_count,
+        **detail.metadata,
         "characters": row.text_length,
         "etag": row.etag,
         "version": row.version_id,

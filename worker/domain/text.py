@@ -18,7 +18,7 @@ BlockKind = Literal["paragraph", "heading", "table", "note"]
 class Block:
     """One paragraph, heading, table or note, in reading order.
 
-    ``page`` is the 1-based page or slide; None where the format has none. ``heading_path`` holds the headings that
+    ``page`` is the 1-based page, slide or sheet; None where the format has none. ``heading_path`` holds the headings that
     stand above it, outermost first.
     """
 
@@ -26,6 +26,21 @@ class Block:
     kind: BlockKind = "paragraph"
     page: int | None = None
     heading_path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says about itself, apart from its title; None where it says nothing.
+
+    ``created`` and ``modified`` are ISO 8601 dates or times as far as the file has them, ``language`` is a BCP 47 tag.
+    ``engines`` tells which engine read which pages, where there are several: ``pdfium 1-3, 5; pdfminer 4``.
+    """
+
+    author: str | None = None
+    created: str | None = None
+    modified: str | None = None
+    language: str | None = None
+    engines: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,7 @@ class Extraction:
     title: str | None = None
     page_count: int | None = None
     warnings: tuple[str, ...] = field(default=())
+    metadata: Metadata = field(default=Metadata())
 
 
 @dataclass(frozen=True, slots=True)

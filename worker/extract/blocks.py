@@ -7,10 +7,10 @@ the one place where they go.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from worker.domain.errors import NoText, Rejected
-from worker.domain.text import Block, BlockKind, Extraction
+from worker.domain.text import Block, BlockKind, Extraction, Metadata
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # C0 and C1 controls but \n and \t, lone surrogates, noncharacters, BOM, and the soft hyphen, which hides a word from a search.
@@ -19,6 +19,7 @@ _LINE_PADDING = re.compile(r"[ \t\xa0]+(?=\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 _TITLE_LENGTH = 500
+NO_METADATA = Metadata()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,24 @@ class BlockBuilder:
     def empty(self) -> bool:
         return not self._blocks
 
-    def finish(self, media_type: str, extractor: str, title: str | None = None, page_count: int | None = None) -> Extraction:
-        """Return the extraction.
+    def finish(
+        self,
+        media_type: str,
+        extractor: str,
+        title: str | None = None,
+        page_count: int | None = None,
+        metadata: Metadata = NO_METADATA,
+    ) -> Extraction:
+        """Return the extraction. Title and metadata are cleaned and cut to 500 characters here.
 
         Raises:
             NoText: ``empty``, no block was added.
         """
         if self.empty:
             raise NoText("empty", "the file is sound and holds no text")
-        name = " ".join(clean(title or "").split())[:_TITLE_LENGTH] or None
-        return Extraction(tuple(self._blocks), media_type, extractor, name, page_count, tuple(self.warnings))
+        known = Metadata(**{item.name: _line(getattr(metadata, item.name)) for item in fields(Metadata)})
+        return Extraction(tuple(self._blocks), media_type, extractor, _line(title), page_count, tuple(self.warnings), known)
+
+
+def _line(text: str | None) -> str | None:
+    return " ".join(clean(text or "").split())[:_TITLE_LENGTH] or None

@@ -7,10 +7,11 @@ would be.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any, get_args
 
 from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
-from worker.domain.text import Block, BlockKind, Extraction
+from worker.domain.text import Block, BlockKind, Extraction, Metadata
 from worker.extract.blocks import clean
 
 _KINDS = frozenset(get_args(BlockKind))
@@ -31,6 +32,7 @@ def encode_result(extraction: Extraction) -> bytes:
         "title": extraction.title,
         "page_count": extraction.page_count,
         "warnings": extraction.warnings,
+        "metadata": asdict(extraction.metadata),
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -72,15 +74,19 @@ def _extraction(answer: dict[str, Any]) -> Extraction:
     blocks = tuple(_block(text, kind, page, paths[path]) for text, kind, page, path in answer["blocks"])
     if not blocks:
         raise ValueError("a success without a block")
-    title = answer["title"]
     return Extraction(
         blocks,
         _text(answer["media_type"]),
         _text(answer["extractor"]),
-        None if title is None else _text(title),
+        _optional(answer["title"]),
         _count(answer["page_count"]),
         tuple(map(_text, answer["warnings"])),
+        Metadata(**{name: _optional(value) for name, value in answer["metadata"].items()}),
     )
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _block(text: Any, kind: Any, page: Any, path: tuple[str, ...]) -> Block:

@@ -57,6 +57,7 @@ class DocumentDetail:
     media_type: str | None
     extractor: str | None
     page_count: int | None
+    metadata: dict[str, str]
     warnings: list[str]
     text: str
     sections: list[dict[str, Any]]
@@ -173,6 +174,7 @@ def show(scope: Scope, key: str, settings: Settings) -> DocumentDetail | None:
             media_type=served.media_type if served else None,
             extractor=served.extractor if served else None,
             page_count=served.page_count if served else None,
+            metadata=served.file_metadata if served else {},
             warnings=served.warnings if served else [],
             text=served.text if served else "",
             sections=served.sections if served else [],

@@ -159,6 +159,7 @@ def _store(
         "title": extraction.title,
         "page_count": extraction.page_count,
         "warnings": list(extraction.warnings),
+        "file_metadata": {name: value for name, value in asdict(extraction.metadata).items() if value is not None},
         "sections": [asdict(section) for section in document.sections],
         "text": document.text,
         "text_length": len(document.text),

@@ -138,6 +138,7 @@ class Generation(Base):
     title: Mapped[str | None]
     page_count: Mapped[int | None] = mapped_column(Integer)
     warnings: Mapped[list[str]] = mapped_column(JSONB)
+    file_metadata: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     sections: Mapped[list[dict[str, Any]]]
     text: Mapped[str]
     text_length: Mapped[int] = mapped_column(Integer)
