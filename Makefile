@@ -11,7 +11,7 @@ export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint up down samples lock build-IngestFunction build-DispatchFunction
+.PHONY: help demo test faults corpus lint up down samples lock build-IngestFunction build-DispatchFunction
 
 help: ## list the targets
 	@sed -n 's/^\([A-Za-z -]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  make %-46s%s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ test: .venv/.installed ## run every test (ARGS='-k name' chooses); the tests sta
 faults: .venv/.installed ## kill, freeze, flush and repeat everything, in full; prints a table (SEED=1; about 20 minutes)
 	@mkdir -p .tmp
 	@FAULTS=full TMPDIR=$(CURDIR)/.tmp $(BIN)/python -m pytest --basetemp=.tmp/pytest -v tests/faults $(ARGS)
+
+corpus: .venv/.installed ## read every file of a corpus and compare with its manifest (DIR=../shared/corpus)
+	@$(BIN)/python -m tests.benchmarks.corpus $(or $(DIR),../shared/corpus)
 
 lint: .venv/.installed ## ruff, mypy, import contracts, cfn-lint
 	$(BIN)/ruff check

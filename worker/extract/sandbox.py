@@ -23,9 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from worker import telemetry
 from worker.domain.errors import Rejected, TransientError, Unavailable
 from worker.domain.text import Extraction
 from worker.extract.sandbox_wire import decode_answer
+
+log = telemetry.get_logger(__name__)
 
 _START_SECONDS = 30.0
 # How long after its own time limit the server may take to say that the child is dead.
@@ -154,7 +157,8 @@ def _start(formats: Sequence[str]) -> _Server:
                 start_new_session=True,
             )
         ours.settimeout(_START_SECONDS)
-        if not ours.recv(_REPLY_BYTES):
+        ready = ours.recv(_REPLY_BYTES)
+        if not ready:
             raise Unavailable("sandbox_unavailable", "the sandbox's process ended while starting")
     except BaseException as error:
         ours.close()
@@ -166,6 +170,7 @@ def _start(formats: Sequence[str]) -> _Server:
                 "sandbox_unavailable", f"the sandbox's process cannot be started ({type(error).__name__})"
             ) from error
         raise
+    log.info("sandbox started", extra={"confinement": json.loads(ready)})
     ours.setblocking(False)
     return _Server(process, ours, os.getpid())
 

@@ -9,7 +9,7 @@ to read, and the pipe for the child's answer. The reply says how the child ended
 from __future__ import annotations
 
 import argparse
-import ctypes
+import contextlib
 import gc
 import importlib
 import json
@@ -27,13 +27,12 @@ from worker import process
 from worker.domain.errors import PermanentError, Rejected
 from worker.extract import registry
 from worker.extract.blocks import Limits
+from worker.extract.confinement import Confinement
 from worker.extract.sandbox_wire import encode_error, encode_result
 
 REQUEST_BYTES = 65_536
 _OPEN_FILES = 64
-# prctl(2) and unshare(2): linux/prctl.h, linux/sched.h.
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
-_CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,47 +44,51 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--formats", action="append", default=[], metavar="MODULE", help="a module with more FORMATS, tried first"
     )
     options = parser.parse_args(arguments)
-    _confine(options.parent)
+    _prepare(options.parent)
     added = tuple(format for name in options.formats for format in importlib.import_module(name).FORMATS)
     formats = added + registry.FORMATS
     registry.preload(formats)
+    confinement = Confinement()
     # What is loaded now is shared with every child: no collection touches its pages.
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=options.socket) as control:
-        control.send(b'{"ready": true}')
+        control.send(json.dumps(confinement.measures).encode())
         while True:
             data, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 2)
             if not data:
                 return
-            control.send(json.dumps(_serve(control, json.loads(data), descriptors, formats)).encode())
+            control.send(json.dumps(_serve(control, json.loads(data), descriptors, formats, confinement)).encode())
 
 
-def _confine(parent: int) -> None:
-    """Give up what no parser needs: the parent's life, core dumps, new privileges, the network where the kernel allows."""
-    libc = ctypes.CDLL(None, use_errno=True)
+def _prepare(parent: int) -> None:
+    """Live and die with the worker, hide the memory, be the first that the kernel ends when it is short of some."""
     # A signal to all processes of a service is for the worker to act on: it ends this one when it has no more use for it.
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     process.end_with_parent(parent, signal.SIGKILL)
+    # Before the memory is hidden: after that this file belongs to root.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     process.hide_memory()
-    process.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     # Grandchildren that outlive a killed child come back to this process, which ends them.
     process.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if libc.unshare(_CLONE_NEWNET) != 0:
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def _serve(
-    control: socket.socket, request: dict[str, Any], descriptors: list[int], formats: tuple[registry.Format, ...]
+    control: socket.socket,
+    request: dict[str, Any],
+    descriptors: list[int],
+    formats: tuple[registry.Format, ...],
+    confinement: Confinement,
 ) -> dict[str, Any]:
     document, answer = descriptors
     started = time.monotonic()
     child = os.fork()
     if child == 0:
         control.close()
-        _child(request, document, answer, formats)
+        _child(request, document, answer, formats, confinement)
     os.close(document)
     os.close(answer)
     timed_out = not _wait(child, control, started + float(request["timeout"]))
@@ -130,7 +133,9 @@ def _end_orphans() -> None:
             os.waitpid(orphan, 0)
 
 
-def _child(request: dict[str, Any], document: int, answer: int, formats: tuple[registry.Format, ...]) -> NoReturn:
+def _child(
+    request: dict[str, Any], document: int, answer: int, formats: tuple[registry.Format, ...], confinement: Confinement
+) -> NoReturn:
     """Read one document and write the answer; never returns into the server's loop."""
     code = 1
     try:
@@ -139,6 +144,7 @@ def _child(request: dict[str, Any], document: int, answer: int, formats: tuple[r
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         process.end_with_parent(os.getppid(), signal.SIGKILL)
         _limit(request["memory"], request["timeout"])
+        confinement.enter(document)
         data = _read(Path(f"/proc/self/fd/{document}"), request, formats)
         with os.fdopen(answer, "wb") as pipe:
             pipe.write(data)
