@@ -69,9 +69,11 @@ class Settings:
         "LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive
     )
     max_text_chars: int = _variable("LEX_INGEST_MAX_TEXT_CHARS", 20_000_000, "longer texts end FAILED `too_large`", _positive)
-    extract_timeout: float = _variable("LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take", _seconds)
+    extract_timeout: float = _variable(
+        "LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take, at most", _seconds
+    )
     extract_memory: int = _variable(
-        "LEX_INGEST_EXTRACT_MEMORY", 1_500_000_000, "bytes of address space for reading one file", _positive
+        "LEX_INGEST_EXTRACT_MEMORY", 640_000_000, "bytes that a process may take for reading one file", _positive
     )
     lease: float = _variable("LEX_INGEST_LEASE", 30.0, "seconds after which a silent worker has lost its document", _seconds)
     tick: float = _variable("LEX_INGEST_TICK", 5.0, "seconds between two ticks of the dispatcher", _seconds)

@@ -8,10 +8,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.domain.errors import PermanentError
-from worker.extract.blocks import Limits, clean
-from worker.extract.registry import extract
+from worker.extract.blocks import clean
+from worker.extract.reading import Order, read
 from worker.extract.sandbox_wire import decode_answer, encode_result
 
+# A success of four characters, apart from its chunks: one that is longer than the text, none, and two that begin together.
+ANSWER = b"""{"text":"text","sections":[],"headings":[],"media_type":"a","extractor":"b","title":null,"page_count":null,\
+"warnings":[],"metadata":{},"spans":%s}"""
 ANY_TEXT = st.text(st.characters())
 
 
@@ -38,19 +41,26 @@ def test_any_bytes_end_in_blocks_or_in_a_typed_error_and_cross_the_border_unchan
         path = Path(folder) / "file"
         path.write_bytes(data)
         try:
-            extraction = extract(path, f"file.{suffix}", Limits())
+            reading = read(path, Order(f"file.{suffix}", 10, 10**9, 10_000, 100, 10))
         except PermanentError:
             return
-    assert all(block.text == clean(block.text) and block.text for block in extraction.blocks)
-    assert decode_answer(encode_result(extraction), 10_000) == extraction
+    assert reading.text == clean(reading.text) != ""
+    assert decode_answer(encode_result(reading), 10_000, 100) == reading
 
 
 @given(st.binary(max_size=200))
 @example(b"null")
 @example(b"{}")
+@example(ANSWER % b"[[null,null,0,5]]")
+@example(ANSWER % b"[]")
+@example(ANSWER % b"[[null,null,0,2],[null,null,0,4]]")
 @example(b'{"error": [], "code": 1}')
 @example(b'{"error": "Rejected", "code": "x y", "message": ""}')
 @example(b"[" * 100_000)
 def test_whatever_a_child_writes_is_a_typed_error(data: bytes) -> None:
     with pytest.raises(PermanentError):
-        decode_answer(data, 100)
+        decode_answer(data, 100, 100)
+
+
+def test_the_answer_that_those_examples_spoil_is_a_good_one() -> None:
+    assert decode_answer(ANSWER % b"[[null,null,0,4]]", 100, 100).text == "text"

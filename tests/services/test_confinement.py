@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from worker.extract.confinement import landlock_version
+from worker.extract.reading import Order
 from worker.extract.sandbox import Sandbox
 
 SECRET = "SECRET_OF_A_SIBLING"
@@ -94,8 +95,7 @@ def ask(folder: Path, monkeypatch: pytest.MonkeyPatch, parser: str, *questions: 
     with Sandbox(formats=("curious_parser",)) as sandbox:
         for question in questions:
             document.write_text(f"CURIOUS {question}")
-            read = sandbox.extract(document, "x", timeout=20, memory=500_000_000, max_text_chars=100_000)
-            answers.append(json.loads(read.blocks[0].text))
+            answers.append(json.loads(sandbox.read(document, Order("x", 20, 500_000_000, 100_000, 4000, 400)).text))
     return answers
 
 

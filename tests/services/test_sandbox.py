@@ -14,6 +14,7 @@ import pytest
 
 from worker.domain.errors import NoText, Rejected, TransientError, Unavailable, Unsupported
 from worker.domain.retrying import GiveUp, Retry, decide
+from worker.extract.reading import Order
 from worker.extract.sandbox import Sandbox
 
 MEMORY = 500_000_000
@@ -93,7 +94,7 @@ def unconfined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sand
 def read(sandbox: Sandbox, folder: Path, content: str, timeout: float = 20.0, memory: int = MEMORY) -> str:
     path = folder / "document"
     path.write_text(content)
-    return sandbox.extract(path, "document.txt", timeout=timeout, memory=memory, max_text_chars=1_000_000).blocks[0].text
+    return sandbox.read(path, Order("document.txt", timeout, memory, 1_000_000, 4000, 400)).text
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def test_the_text_limit_holds_at_the_border(sandbox: Sandbox, tmp_path: Path) ->
     path = tmp_path / "long.txt"
     path.write_text("word " * 1000)
     with pytest.raises(Rejected) as caught:
-        sandbox.extract(path, "long.txt", timeout=20, memory=MEMORY, max_text_chars=100)
+        sandbox.read(path, Order("long.txt", 20, MEMORY, 100, 4000, 400))
     assert caught.value.code == "too_large"
 
 

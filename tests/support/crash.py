@@ -104,11 +104,10 @@ class _Points:
 class _InThisProcess:
     """Reads a file without the sandbox: no point lies in there, and its start would take a second of each run."""
 
-    def extract(self, path: Path, name_hint: str, *, timeout: float, memory: int, max_text_chars: int) -> Any:
-        from worker.extract import registry
-        from worker.extract.blocks import Limits
+    def read(self, path: Path, order: Any) -> Any:
+        from worker.extract import reading
 
-        return registry.extract(path, name_hint, Limits(max_text_chars))
+        return reading.read(path, order)
 
 
 def _child(job: dict[str, Any], tell: Callable[[str, object], None]) -> None:

@@ -21,7 +21,6 @@ from sqlalchemy import Connection
 from tests.support.actors import SOON, Actor, Maker, Wake, World
 from tests.support.chaos import DAMAGED, ModelBucket, Version
 from worker.contract import Stage
-from worker.domain.chunking import Chunk
 from worker.domain.document import Status
 from worker.domain.errors import LeaseLost
 from worker.store import chunks, leases
@@ -97,7 +96,7 @@ def _store(connection: Connection, lease: Lease, version: Version) -> Ended:
                 "text_length": len(text),
                 "chunk_count": 1,
             },
-            [Chunk(0, text, None, None, 0, len(text))],
+            [(None, None, 0, len(text))],
         )
         return leases.hand_on(connection, lease, SOON, **seen)
 

@@ -75,6 +75,25 @@ class DocumentText:
     block_starts: tuple[int, ...]
 
 
+# First and last page, where there are any, and the half-open range of the text.
+Span = tuple[int | None, int | None, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that is stored of one file. ``spans`` are its chunks in order; there is at least one."""
+
+    text: str
+    sections: tuple[Section, ...]
+    spans: tuple[Span, ...]
+    media_type: str
+    extractor: str
+    title: str | None
+    page_count: int | None
+    warnings: tuple[str, ...]
+    metadata: Metadata
+
+
 def assemble(blocks: tuple[Block, ...]) -> DocumentText:
     """Join blocks into the document text; neighbours with the same page and heading form one section."""
     parts: list[str] = []

@@ -18,14 +18,15 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from worker import telemetry
 from worker.domain.errors import Rejected, TransientError, Unavailable
-from worker.domain.text import Extraction
+from worker.domain.text import Reading
+from worker.extract.reading import Order
 from worker.extract.sandbox_wire import decode_answer
 
 log = telemetry.get_logger(__name__)
@@ -36,6 +37,8 @@ _GRACE_SECONDS = 5.0
 _REPLY_BYTES = 4096
 _READ_BYTES = 1_048_576
 _NAME_CHARACTERS = 1000
+# Of the memory that is allowed: so much in use, and the crash was for want of more.
+_NEARLY_ALL = 0.8
 # JSON writes a character in at most 6 bytes of ASCII; blocks and paths add their own.
 _ANSWER_BYTES_PER_CHARACTER = 6
 _ANSWER_BYTES_BESIDES = 16_000_000
@@ -68,8 +71,8 @@ class Sandbox:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def extract(self, path: Path, name_hint: str, *, timeout: float, memory: int, max_text_chars: int) -> Extraction:
-        """Read a file. ``timeout`` is in seconds of wall time, ``memory`` in bytes of address space of the child.
+    def read(self, path: Path, order: Order) -> Reading:
+        """Read a file.
 
         Raises:
             PermanentError: a verdict about the file: ``timeout``, ``memory``, ``crashed``, and what registry.extract raises.
@@ -82,20 +85,15 @@ class Sandbox:
             try:
                 server = self._running()
                 self._requests += 1
-                request = {
-                    "id": self._requests,
-                    "name": name_hint[-_NAME_CHARACTERS:],
-                    "timeout": timeout,
-                    "memory": memory,
-                    "max_text_chars": max_text_chars,
-                }
-                answer, reply = _exchange(server, request, document.fileno(), max_text_chars)
+                request = {"id": self._requests, **asdict(order), "name": order.name[-_NAME_CHARACTERS:]}
+                answer, reply = _exchange(server, request, document.fileno())
             # Celery's SoftTimeLimitExceeded may come between any two lines: a server that may still owe an answer is not
             # asked again, so that no answer is ever taken for another document's.
             except BaseException:
                 self._stop()
                 raise
-        return _verdict(answer, reply, memory, max_text_chars)
+        log.info("file read", extra={name: reply[name] for name in ("exit", "peak", "cpu")})
+        return _verdict(answer, reply, order)
 
     def close(self) -> None:
         """End the server; a later ``extract`` starts another."""
@@ -175,7 +173,7 @@ def _start(formats: Sequence[str]) -> _Server:
     return _Server(process, ours, os.getpid())
 
 
-def _exchange(server: _Server, request: dict[str, Any], document: int, max_text_chars: int) -> tuple[bytes, dict[str, Any]]:
+def _exchange(server: _Server, request: dict[str, Any], document: int) -> tuple[bytes, dict[str, Any]]:
     """Send one request; return what the child wrote and the server's word on how it ended."""
     reading, writing = os.pipe()
     try:
@@ -186,12 +184,13 @@ def _exchange(server: _Server, request: dict[str, Any], document: int, max_text_
         finally:
             os.close(writing)
         os.set_blocking(reading, False)
-        return _collect(server, request, reading, max_text_chars * _ANSWER_BYTES_PER_CHARACTER + _ANSWER_BYTES_BESIDES)
+        return _collect(server, request, reading)
     finally:
         os.close(reading)
 
 
-def _collect(server: _Server, request: dict[str, Any], reading: int, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+def _collect(server: _Server, request: dict[str, Any], reading: int) -> tuple[bytes, dict[str, Any]]:
+    max_bytes = request["max_text_chars"] * _ANSWER_BYTES_PER_CHARACTER + _ANSWER_BYTES_BESIDES
     deadline = time.monotonic() + request["timeout"] + _GRACE_SECONDS
     parts: list[bytes] = []
     count = 0
@@ -230,15 +229,15 @@ def _available(descriptor: int) -> bytes | None:
         return None
 
 
-def _verdict(answer: bytes, reply: dict[str, Any], memory: int, max_text_chars: int) -> Extraction:
+def _verdict(answer: bytes, reply: dict[str, Any], order: Order) -> Reading:
     if reply["timed_out"] or reply["exit"] == -signal.SIGXCPU:
         raise Rejected("timeout", "reading the file takes longer than allowed")
     if reply["exit"] != 0:
         # A C++ parser that gets no memory ends itself by a signal.
-        if reply["peak"] > 0.8 * memory:
+        if reply["peak"] > _NEARLY_ALL * order.memory:
             raise Rejected("memory", "reading the file takes more memory than allowed")
         how = f"signal {-reply['exit']}" if reply["exit"] < 0 else f"exit code {reply['exit']}"
         if -reply["exit"] in _FROM_OUTSIDE:
             raise TransientError("crashed", f"the parser was killed while it read the file ({how})")
         raise Rejected("crashed", f"the parser crashed on the file ({how})")
-    return decode_answer(answer, max_text_chars)
+    return decode_answer(answer, order.max_text_chars, order.chunk_size)

@@ -1,9 +1,8 @@
 """The clean parent of the parsers: a process with every extractor imported, that forks one child per document.
 
 Started by worker.extract.sandbox with a bare environment and one socket; ends when that socket closes or the worker dies.
-Each request is one datagram, ``{"id", "name", "timeout", "memory", "max_text_chars"}`` as JSON with two file descriptors: the
-document
-to read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to judge.
+Each request is one datagram, ``{"id", …}`` with the fields of an ``Order`` as JSON, with two file descriptors: the document to
+read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to judge.
 """
 
 from __future__ import annotations
@@ -20,14 +19,15 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from worker import process
 from worker.domain.errors import PermanentError, Rejected
 from worker.extract import registry
-from worker.extract.blocks import Limits
 from worker.extract.confinement import Confinement
+from worker.extract.reading import Order, read
 from worker.extract.sandbox_wire import encode_error, encode_result
 
 REQUEST_BYTES = 65_536
@@ -143,9 +143,10 @@ def _child(
         # A parser's complaints quote the document; the worker's log is no place for it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         process.end_with_parent(os.getppid(), signal.SIGKILL)
-        _limit(request["memory"], request["timeout"])
+        order = Order(**{item.name: request[item.name] for item in fields(Order)})
+        _limit(order)
         confinement.enter(document)
-        data = _read(Path(f"/proc/self/fd/{document}"), request, formats)
+        data = _read(Path(f"/proc/self/fd/{document}"), order, formats)
         with os.fdopen(answer, "wb") as pipe:
             pipe.write(data)
         code = 0
@@ -154,17 +155,24 @@ def _child(
         os._exit(code)
 
 
-def _limit(memory: int, timeout: float) -> None:
-    seconds = int(timeout) + 1
+def _limit(order: Order) -> None:
+    seconds = int(order.timeout) + 1
+    # What is mapped already is shared with the server, and libraries map far more than they use.
+    memory = _mapped() + order.memory
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
 
 
-def _read(path: Path, request: dict[str, Any], formats: tuple[registry.Format, ...]) -> bytes:
+def _mapped() -> int:
+    """Bytes of address space that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _read(path: Path, order: Order, formats: tuple[registry.Format, ...]) -> bytes:
     try:
-        return encode_result(registry.extract(path, request["name"], Limits(request["max_text_chars"]), formats))
+        return encode_result(read(path, order, formats))
     except PermanentError as error:
         return encode_error(error)
     except MemoryError:

@@ -1,38 +1,40 @@
 """What crosses the border between the sandbox and the worker: JSON, because the child that writes it is not trusted.
 
-Everything read here is checked: types, lengths, known codes. Anything else is ``crashed``, as a parser that was taken over
-would be.
+Everything read here is checked: types, lengths, ranges, known codes. Anything else is ``crashed``, as a parser that was taken
+over would be.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any, get_args
+from itertools import pairwise
+from typing import Any
 
 from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
-from worker.domain.text import Block, BlockKind, Extraction, Metadata
+from worker.domain.text import Metadata, Reading, Section, Span
 from worker.extract.blocks import clean
 
-_KINDS = frozenset(get_args(BlockKind))
 _MESSAGE = 300
 
 
-def encode_result(extraction: Extraction) -> bytes:
-    """The bytes of a success. Heading paths are written once each and referred to by number."""
-    paths: dict[tuple[str, ...], int] = {}
-    blocks = [
-        [block.text, block.kind, block.page, paths.setdefault(block.heading_path, len(paths))] for block in extraction.blocks
+def encode_result(reading: Reading) -> bytes:
+    """The bytes of a success. Headings are written once each and referred to by number."""
+    headings: dict[str | None, int] = {}
+    sections = [
+        (part.char_start, part.char_end, part.page, headings.setdefault(part.heading, len(headings))) for part in reading.sections
     ]
     answer = {
-        "paths": list(paths),
-        "blocks": blocks,
-        "media_type": extraction.media_type,
-        "extractor": extraction.extractor,
-        "title": extraction.title,
-        "page_count": extraction.page_count,
-        "warnings": extraction.warnings,
-        "metadata": asdict(extraction.metadata),
+        "text": reading.text,
+        "sections": sections,
+        "headings": list(headings),
+        "spans": reading.spans,
+        "media_type": reading.media_type,
+        "extractor": reading.extractor,
+        "title": reading.title,
+        "page_count": reading.page_count,
+        "warnings": reading.warnings,
+        "metadata": asdict(reading.metadata),
     }
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -42,8 +44,8 @@ def encode_error(error: PermanentError) -> bytes:
     return json.dumps({"error": type(error).__name__, "code": error.code, "message": error.message}).encode()
 
 
-def decode_answer(data: bytes, max_text_chars: int) -> Extraction:
-    """The extraction that a child wrote.
+def decode_answer(data: bytes, max_text_chars: int, chunk_size: int) -> Reading:
+    """The reading that a child wrote.
 
     Raises:
         PermanentError: the one the child wrote; ``too_large`` or ``crashed`` for an answer that no honest child writes.
@@ -52,12 +54,12 @@ def decode_answer(data: bytes, max_text_chars: int) -> Extraction:
         answer = json.loads(data)
         if "error" in answer:
             raise _error(answer)
-        extraction = _extraction(answer)
+        reading = _reading(answer, chunk_size)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         raise Rejected("crashed", "the parser ended without a readable answer") from None
-    if sum(len(block.text) for block in extraction.blocks) > max_text_chars:
+    if len(reading.text) > max_text_chars:
         raise Rejected("too_large", f"the file holds more than {max_text_chars} characters of text")
-    return extraction
+    return reading
 
 
 def _error(answer: dict[str, Any]) -> PermanentError:
@@ -69,13 +71,18 @@ def _error(answer: dict[str, Any]) -> PermanentError:
     return {"NoText": NoText, "Rejected": Rejected}[answer["error"]](code, message)
 
 
-def _extraction(answer: dict[str, Any]) -> Extraction:
-    paths = [tuple(map(_text, path)) for path in answer["paths"]]
-    blocks = tuple(_block(text, kind, page, paths[path]) for text, kind, page, path in answer["blocks"])
-    if not blocks:
-        raise ValueError("a success without a block")
-    return Extraction(
-        blocks,
+def _reading(answer: dict[str, Any], chunk_size: int) -> Reading:
+    text = _text(answer["text"])
+    headings = [_optional(heading) for heading in answer["headings"]]
+    sections = tuple(
+        Section(*_range(start, end, len(text)), _count(page), headings[number]) for start, end, page, number in answer["sections"]
+    )
+    spans = tuple((_count(first), _count(last), *_range(start, end, len(text))) for first, last, start, end in answer["spans"])
+    _check(spans, chunk_size)
+    return Reading(
+        text,
+        sections,
+        spans,
         _text(answer["media_type"]),
         _text(answer["extractor"]),
         _optional(answer["title"]),
@@ -85,14 +92,22 @@ def _extraction(answer: dict[str, Any]) -> Extraction:
     )
 
 
+def _check(spans: tuple[Span, ...], chunk_size: int) -> None:
+    """A success has a chunk; none is too long; each begins and ends behind the one before it."""
+    if not spans or any(end - start > chunk_size for _, _, start, end in spans):
+        raise ValueError("no chunk, or one that is too long")
+    if any(before[2] >= after[2] or before[3] >= after[3] for before, after in pairwise(spans)):
+        raise ValueError("chunks without order")
+
+
+def _range(start: Any, end: Any, length: int) -> tuple[int, int]:
+    if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
+        raise ValueError("not a range of the text")
+    return start, end
+
+
 def _optional(value: Any) -> str | None:
     return None if value is None else _text(value)
-
-
-def _block(text: Any, kind: Any, page: Any, path: tuple[str, ...]) -> Block:
-    if kind not in _KINDS or not _text(text):
-        raise ValueError("not a block")
-    return Block(text, kind, _count(page), path)
 
 
 def _text(value: Any) -> str:

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from worker import objects, telemetry
 from worker.contract import Stage
-from worker.domain.chunking import Chunk, chunk
 from worker.domain.document import Status
 from worker.domain.errors import Unavailable
-from worker.domain.text import DocumentText, Extraction, assemble
+from worker.domain.text import Reading
+from worker.extract.reading import Order
 from worker.extract.sandbox import Sandbox
 from worker.services.holding import Heartbeat, held, take
 from worker.services.settling import object_columns
@@ -37,6 +37,10 @@ def recipe(settings: Settings) -> str:
         f"v{RECIPE_VERSION} chunk={settings.chunk_size}/{settings.chunk_overlap} "
         f"profile={settings.embedding_provider}/{settings.embedding_model}/{settings.embedding_dimensions}"
     )
+
+
+# Of wall time for any object, and more for each byte: 200 MB have the five minutes that are the default limit.
+_SECONDS, _SECONDS_PER_BYTE = 20.0, 1.4e-6
 
 
 @lru_cache(maxsize=1)
@@ -76,16 +80,22 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
         heartbeat.check()
         if _is_served_already(lease, download, settings):
             return _keep(lease, download, settings)
-        extraction = _sandbox_of_process(os.getpid()).extract(
-            Path(f"/dev/fd/{file.fileno()}"),
-            Path(lease.key).name,
-            timeout=settings.extract_timeout,
-            memory=settings.extract_memory,
-            max_text_chars=settings.max_text_chars,
+        reading = _sandbox_of_process(os.getpid()).read(
+            Path(f"/dev/fd/{file.fileno()}"), order_for(lease.key, download.facts.size, settings)
         )
-        document = assemble(extraction.blocks)
-        pieces = chunk(document, settings.chunk_size, settings.chunk_overlap)
-        return _store(lease, download, extraction, document, pieces, heartbeat, settings)
+        return _store(lease, download, reading, heartbeat, settings)
+
+
+def order_for(key: str, size: int, settings: Settings) -> Order:
+    """How an object of so many bytes is read. Most are read in a fraction of a second: what is small has no five minutes."""
+    return Order(
+        name=Path(key).name,
+        timeout=min(settings.extract_timeout, _SECONDS + _SECONDS_PER_BYTE * size),
+        memory=settings.extract_memory,
+        max_text_chars=settings.max_text_chars,
+        chunk_size=settings.chunk_size,
+        chunk_overlap=settings.chunk_overlap,
+    )
 
 
 def _nameless_file() -> BinaryIO:
@@ -141,9 +151,7 @@ def _keep(lease: Lease, download: objects.Download, settings: Settings) -> Resul
 def _store(
     lease: Lease,
     download: objects.Download,
-    extraction: Extraction,
-    document: DocumentText,
-    pieces: list[Chunk],
+    reading: Reading,
     heartbeat: Heartbeat,
     settings: Settings,
 ) -> Result:
@@ -154,21 +162,21 @@ def _store(
         "version_id": download.facts.version_id,
         "sha256": download.sha256,
         "recipe": recipe(settings),
-        "media_type": extraction.media_type,
-        "extractor": extraction.extractor,
-        "title": extraction.title,
-        "page_count": extraction.page_count,
-        "warnings": list(extraction.warnings),
-        "file_metadata": {name: value for name, value in asdict(extraction.metadata).items() if value is not None},
-        "sections": [asdict(section) for section in document.sections],
-        "text": document.text,
-        "text_length": len(document.text),
-        "chunk_count": len(pieces),
+        "media_type": reading.media_type,
+        "extractor": reading.extractor,
+        "title": reading.title,
+        "page_count": reading.page_count,
+        "warnings": list(reading.warnings),
+        "file_metadata": {name: value for name, value in asdict(reading.metadata).items() if value is not None},
+        "sections": [asdict(section) for section in reading.sections],
+        "text": reading.text,
+        "text_length": len(reading.text),
+        "chunk_count": len(reading.spans),
     }
     heartbeat.check()
     with transaction(settings.database_url) as connection:
         leases.fence(connection, lease)
         chunks.replace_unserved(connection, lease.document_id, lease.active_generation)
-        chunks.write_generation(connection, facts, pieces)
+        chunks.write_generation(connection, facts, reading.spans)
         ended = leases.hand_on(connection, lease, settings.requeue_after, **object_columns(download.facts))
-    return Result(ended.status, ended.wake_generation, len(document.text), len(pieces))
+    return Result(ended.status, ended.wake_generation, len(reading.text), len(reading.spans))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -13,7 +13,7 @@ from psycopg import Connection as PsycopgConnection
 from psycopg import sql
 from sqlalchemy import Connection, delete, insert, select, text, update
 
-from worker.domain.chunking import Chunk
+from worker.domain.text import Span
 from worker.domain.vectors import Vectors
 from worker.store.models import Document, Generation
 from worker.store.profiles import Profile
@@ -62,28 +62,19 @@ def withdraw(connection: Connection, document_id: uuid.UUID) -> None:
     replace_unserved(connection, document_id, None)
 
 
-def write_generation(connection: Connection, facts: dict[str, Any], chunks: Sequence[Chunk]) -> None:
-    """Insert the generation's row and its chunks. ``facts`` are the columns of ``generations``."""
+def write_generation(connection: Connection, facts: dict[str, Any], spans: Iterable[Span]) -> None:
+    """Insert the generation's row, and its chunks as pieces of its text. ``facts`` are the columns of ``generations``."""
     connection.execute(insert(Generation).values(**facts))
     copy = sql.SQL("COPY document_chunks ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.SQL(", ").join(sql.Identifier(name) for name, _ in _CHUNK_COLUMNS)
     )
     with _psycopg(connection).cursor() as cursor, cursor.copy(copy) as stream:
         stream.set_types([kind for _, kind in _CHUNK_COLUMNS])
-        for chunk in chunks:
-            stream.write_row(
-                (
-                    facts["document_id"],
-                    facts["generation"],
-                    chunk.ordinal,
-                    chunk.text,
-                    sha256(chunk.text.encode()).digest(),
-                    chunk.page_start,
-                    chunk.page_end,
-                    chunk.char_start,
-                    chunk.char_end,
-                )
-            )
+        for ordinal, (page_start, page_end, char_start, char_end) in enumerate(spans):
+            piece = facts["text"][char_start:char_end]
+            digest = sha256(piece.encode()).digest()
+            place = (page_start, page_end, char_start, char_end)
+            stream.write_row((facts["document_id"], facts["generation"], ordinal, piece, digest, *place))
 
 
 def without_vector(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> list[StoredChunk]:
