@@ -23,6 +23,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker import process
+
 # Seconds: AWS waits for the queue's visibility timeout; a person in front of a laptop should not have to.
 RETRY_AFTER = 5
 # Seconds after which a batch comes back whose receiver was killed. The handler is bounded to a few.
@@ -117,6 +119,7 @@ def deliver(sqs: Any, queue_url: str, queue_arn: str, handler: Callable[[dict[st
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    process.hide_memory()
     from handlers.s3_events import lambda_handler  # here, as a Lambda runtime imports it: it reads its settings then
 
     queue_url = os.environ["QUEUE_URL"]

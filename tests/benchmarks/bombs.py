@@ -1,4 +1,6 @@
-"""Hostile files through a whole local stack: ``python -m tests.benchmarks.bombs FOLDER`` (../shared/hostile/make_bombs.py writes one).
+"""Hostile files through a whole local stack: ``python -m tests.benchmarks.bombs FOLDER``.
+
+../shared/hostile/make_bombs.py writes such a folder.
 
 Every file must come to a typed end within 30 seconds, with at most 768 MB for whoever reads it, the worker's processes at most
 20 MB larger than before, the same worker consuming at the end, and no good document harmed. Prints a line a file; exit code 1 if
