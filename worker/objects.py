@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -80,7 +80,7 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
 
     Raises:
         ObjectMissing: S3 answered 404 for the key (not for the bucket).
-        TooLarge: before it is read.
+        TooLarge: before it is read, or as soon as more has come than was announced.
         Archived: it must be restored first.
         Unavailable: ``access_denied``, ``bucket_missing``: somebody must act, and then it goes on by itself;
             ``s3_unavailable``: no answer, or one that broke off; ``worker_disk``: this worker can't keep the bytes.
@@ -92,7 +92,11 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
             answer["Body"].close()
             raise TooLarge(facts, max_bytes)
         digest = hashlib.sha256()
+        count = 0
         for block in answer["Body"].iter_chunks(_BLOCK):
+            count += len(block)
+            if count > max_bytes:  # whatever the server said before
+                raise TooLarge(replace(facts, size=count), max_bytes)
             digest.update(block)
             _write(target, block)
     except ClientError as error:
