@@ -27,7 +27,7 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS = frozenset(
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
     "form frameset header hgroup hr html iframe legend listing main marquee menu nav noframes ol p plaintext pre search "
-    "section summary table tbody td tfoot th thead tr ul xmp".split()
+    "section summary table tbody td tfoot th thead tr ul xmp".split()  # noqa: SIM905 - a list would take a line a name
 )
 _LINES = frozenset(["br", "li", "option", "optgroup", "text", "textarea"])
 _KEEPS_LINES = frozenset(["pre", "listing", "plaintext", "xmp", "textarea"])
@@ -205,11 +205,11 @@ class Page:
                 shown = element.get("alt") if kind == "image" else element.get("value") or element.get("placeholder")
                 return "" if kind in _SILENT_INPUTS or not shown else f" {shown} "
             case "textarea":
-                return "" if element.text else element.get("placeholder", "")
+                return "" if element.text else str(element.get("placeholder", ""))
             case "optgroup":
-                return element.get("label", "") + "\n"
+                return str(element.get("label", "")) + "\n"
             case "option":
-                return "" if (element.text or "").strip() else element.get("label", "")
+                return "" if (element.text or "").strip() else str(element.get("label", ""))
             case "q":
                 return "\u201c"
             case "rt":
