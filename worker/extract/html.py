@@ -21,14 +21,16 @@ from worker.extract.html_walk import Page
 
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)([^<>]*)>")
 # These stay when a page is flattened: what is in them is no markup, or they can't stand in one another.
-_FLAT = frozenset(
-    "script style title textarea iframe noframes noembed xmp plaintext template head body html meta p br hr img input li dt dd "
-    "option td th tr".split()  # noqa: SIM905 - a list would take a line a name
-)
-_INLINE = frozenset(
-    "a abbr acronym b bdi bdo big blink cite code del dfn em font i ins kbd label mark nobr q s samp small span strike strong "
-    "sub sup time tt u var wbr".split()  # noqa: SIM905 - the same
-)
+_FLAT_NAMES = """
+    script style title textarea iframe noframes noembed xmp plaintext template head body html meta p br hr img input li dt dd
+    option td th tr
+"""
+_INLINE_NAMES = """
+    a abbr acronym b bdi bdo big blink cite code del dfn em font i ins kbd label mark nobr q s samp small span strike strong sub
+    sup time tt u var wbr
+"""
+_FLAT = frozenset(_FLAT_NAMES.split())
+_INLINE = frozenset(_INLINE_NAMES.split())
 # XML allows an empty <title/> or <script/>, which an HTML parser takes for the beginning of one that never ends.
 _SELF_CLOSED = re.compile(r"<(title|script|style|textarea|iframe|noframes|noembed|xmp)(\s[^<>]*)?/>", re.IGNORECASE)
 

@@ -24,11 +24,12 @@ _SKIPPED = frozenset(["script", "style", "template", "title", "defs", "metadata"
 # The HTML standard reads these as bare text, which is markup for whoever can't show frames: a reader of text is one.
 _MARKUP_AS_TEXT = frozenset(["iframe", "noframes", "noembed"])
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
-_BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer "
-    "form frameset header hgroup hr html iframe legend listing main marquee menu nav noframes ol p plaintext pre search "
-    "section summary table tbody td tfoot th thead tr ul xmp".split()  # noqa: SIM905 - a list would take a line a name
-)
+_BLOCK_NAMES = """
+    address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form
+    frameset header hgroup hr html iframe legend listing main marquee menu nav noframes ol p plaintext pre search section
+    summary table tbody td tfoot th thead tr ul xmp
+"""
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
 _LINES = frozenset(["br", "li", "option", "optgroup", "text", "textarea"])
 _KEEPS_LINES = frozenset(["pre", "listing", "plaintext", "xmp", "textarea"])
 _APART = frozenset(["button", "select"])
