@@ -106,7 +106,7 @@ def test_markdown_keeps_tables_lists_and_link_targets(tmp_path: Path) -> None:
 
 PAGE = """<!DOCTYPE html><html><head><title>The Title</title><style>p { color: red }</style>
 <script>var hidden = "<p>no</p>";</script></head><body><h1>Top</h1><p>One &amp; <b>bo</b>ld<br>line   two &eacute;</p>
-<noscript>no</noscript><template><p>no</p></template><h2>Sub</h2><ul><li>first</li><li>second</li></ul>
+<noscript>without scripts</noscript><template><p>no</p></template><h2>Sub</h2><ul><li>first</li><li>second</li></ul>
 <table><tr><th>Name</th><th>Age</th></tr><tr><td>Ann <i>B</i></td><td>7</td></tr></table>
 <pre>a
    b</pre><img src="x.png" alt="a picture">tail<!-- no --></body></html>"""
@@ -118,6 +118,7 @@ def test_html_gives_what_a_reader_sees(tmp_path: Path) -> None:
         ("The Title", "heading", ()),
         ("Top", "heading", ()),
         ("One & bold\nline two é", "paragraph", ("Top",)),
+        ("without scripts", "paragraph", ("Top",)),
         ("Sub", "heading", ("Top",)),
         ("first\nsecond", "paragraph", ("Top", "Sub")),
         ("Name | Age\nAnn B | 7", "table", ("Top", "Sub")),

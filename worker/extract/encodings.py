@@ -1,7 +1,7 @@
 """Bytes of a text file to a string: byte order mark, strict UTF-8, declared encoding, then a guess.
 
-The guess is charset-normalizer's (MIT, pure Python, kept; alternatives: chardet, slower and weaker on short texts;
-uchardet, a C library without wheels of its own).
+One-byte encodings are guessed by worker.extract.letters, the others by charset-normalizer (MIT, pure Python, kept;
+alternatives: chardet, slower and weaker on short texts; uchardet, a C library without wheels of its own).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import charset_normalizer
 
 from worker.domain.errors import Rejected
+from worker.extract.labels import codec_of
+from worker.extract.letters import japanese_encoding, one_byte_encoding
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -23,15 +25,8 @@ _BOMS = (
 )
 _SAMPLE = 65_536
 _CONTROLS = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
-# A page that says ISO-8859-1 means windows-1252 (WHATWG Encoding Standard, "Names and labels").
-_BROWSER_LABELS = {
-    "iso8859-1": "cp1252",
-    "ascii": "cp1252",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "euc_kr": "cp949",
-    "shift_jis": "cp932",
-}
+# ISO 2022 texts are ASCII bytes; the designation of their first character set names them (RFC 1468, 1557, 1554).
+_DESIGNATIONS = re.compile(rb"\x1b\$(?:[@BA]|\([CD]|(\)C))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +87,9 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
     for mark, name in _BOMS:
         if data.startswith(mark):
             return Decoded(data[len(mark) :].decode(name, "replace"), name)
+    switched = _switched(data)
+    if switched:
+        return switched
     if looks_binary(data):
         raise Rejected("type_mismatch", "the file poses as text and holds binary data")
     wide = wide_encoding(data)
@@ -104,31 +102,56 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
     return _declared(data, declared) or _nearly_utf8(data) or _guess(data)
 
 
-def _declared(data: bytes, name: str | None) -> Decoded | None:
-    try:
-        codec = codecs.lookup((name or "").strip()).name
-        if not name or codec.startswith(("utf-16", "utf-32", "utf-7")):
-            return None
-        codec = _BROWSER_LABELS.get(codec, codec)
-        text = data.decode(codec, "replace")
-    # UnicodeError, LookupError: an unknown name; ValueError: one with a NUL in it.
-    except (LookupError, ValueError):
+def _switched(data: bytes) -> Decoded | None:
+    """ISO-2022-JP, -KR and their kin, where nearly all bytes fit."""
+    found = _DESIGNATIONS.search(data, 0, _SAMPLE)
+    if not found or not data[:_SAMPLE].isascii():
         return None
-    return Decoded(text, codec) if text.count("\ufffd") * 200 <= len(text) else None
+    name = "iso2022_kr" if found[1] else "iso2022_jp_2"
+    text = data.decode(name, "replace")
+    return Decoded(text, name) if _fits(text) else None
+
+
+def _fits(text: str) -> bool:
+    """Whether at most one in twenty of the characters beyond ASCII is a broken one."""
+    broken = text.count("\ufffd")
+    return not broken or broken * 20 <= len(text) - len(text.encode("ascii", "ignore"))
+
+
+def _declared(data: bytes, name: str | None) -> Decoded | None:
+    codec = codec_of(name) if name else None
+    if codec is None:
+        return None
+    text = data.decode(codec, "replace")
+    return Decoded(text, codec) if _fits(text) else None
 
 
 def _nearly_utf8(data: bytes) -> Decoded | None:
     """UTF-8 with a few broken bytes: most sequences beyond ASCII are sound."""
     text = data.decode("utf-8", "replace")
-    broken = text.count("\ufffd")
-    sound = sum(1 for character in text if character > "\x7f") - broken
-    return Decoded(text, "utf-8", guessed=True) if sound > 20 * broken else None
+    return Decoded(text, "utf-8", guessed=True) if _fits(text) else None
 
 
 def _guess(data: bytes) -> Decoded:
-    # Lines with bytes beyond ASCII decide; a long ASCII preamble would hide them from the sample.
-    lines = [line for line in data.splitlines(keepends=True) if not line.isascii()]
-    sample = b"".join(lines)[:_SAMPLE]
-    best = charset_normalizer.from_bytes(sample).best()
-    name = best.encoding if best else "cp1252"
+    sample = _telling(data)
+    name = japanese_encoding(sample) or one_byte_encoding(sample)
+    if name is None:
+        best = charset_normalizer.from_bytes(sample).best()
+        name = (codec_of(best.encoding) if best else _two_byte(sample)) or "cp1252"
     return Decoded(data.decode(name, "replace"), name, guessed=True)
+
+
+def _telling(data: bytes) -> bytes:
+    """The first lines with bytes beyond ASCII, which decide; a long ASCII preamble would hide them from the sample."""
+    sample = b"".join(line for line in data.splitlines(keepends=True) if not line.isascii())[:_SAMPLE]
+    if len(sample) < _SAMPLE:
+        return sample
+    # Not cut within a character: no encoding has these bytes as the second half of one.
+    return sample[: max(sample.rfind(byte) for byte in (b"\n", b" ", b",", b"\r")) + 1] or sample
+
+
+def _two_byte(sample: bytes) -> str | None:
+    """A Korean or Chinese encoding that fits but for a few broken bytes, which charset-normalizer does not forgive."""
+    texts = {name: sample.decode(name, "replace") for name in ("cp949", "gb18030", "big5hkscs")}
+    name = min(texts, key=lambda name: texts[name].count("\ufffd"))
+    return name if _fits(texts[name]) else None
