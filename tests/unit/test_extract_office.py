@@ -67,7 +67,7 @@ def test_body_tables_and_headings_come_in_order_with_their_path(tmp_path: Path) 
         ("Two", "heading", ("One",)),
         ("Under two.", "paragraph", ("One", "Two")),
     ]
-    assert (extraction.title, extraction.extractor) == ("The report", "python-docx")
+    assert (extraction.title, extraction.extractor) == ("The report", "docx")
 
 
 def test_a_merged_cell_is_read_once(tmp_path: Path) -> None:
