@@ -10,7 +10,6 @@ from typing import Any
 
 from worker.domain.text import Metadata
 
-_CORE = "{http://schemas.openxmlformats.org/package/2006/metadata/core-properties}"
 _TERMS = "{http://purl.org/dc/terms/}"
 _ELEMENTS = "{http://purl.org/dc/elements/1.1/}"
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?)?)?")
@@ -24,7 +23,7 @@ def title_and_metadata(core: Any, default_language: str | None = None) -> tuple[
     """
     title = _text(core, f"{_ELEMENTS}title")
     metadata = Metadata(
-        author=_text(core, f"{_ELEMENTS}creator") or _text(core, f"{_CORE}lastModifiedBy"),
+        author=_text(core, f"{_ELEMENTS}creator"),
         created=_matching(_DATE, _text(core, f"{_TERMS}created")),
         modified=_matching(_DATE, _text(core, f"{_TERMS}modified")),
         language=_matching(_LANGUAGE, _text(core, f"{_ELEMENTS}language")) or _matching(_LANGUAGE, default_language),
