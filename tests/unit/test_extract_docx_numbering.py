@@ -52,8 +52,16 @@ def test_levels_count_within_each_other_and_begin_anew_under_the_next() -> None:
     ]
 
 
-def test_a_level_used_before_the_one_above_it_shows_that_ones_start() -> None:
-    assert labels(lists({5: THREE}, {1: uses(5)}), (1, 1), (1, 1)) == ["1.1 ", "1.2 "]
+def test_a_level_that_is_passed_over_counts_as_used() -> None:
+    assert labels(lists({5: THREE}, {1: uses(5)}), (1, 1), (1, 1), (1, 0)) == ["1.1 ", "1.2 ", "2. "]
+    starts = "".join(f'<w:lvlOverride w:ilvl="{at}"><w:startOverride w:val="1"/></w:lvlOverride>' for at in range(3))
+    made = lists({5: THREE}, {1: uses(5), 2: uses(5, starts)})
+    assert labels(made, (1, 0), (1, 1), (2, 1), (2, 0)) == ["1. ", "1.1 ", "1.1 ", "2. "]
+
+
+def test_a_bullet_in_a_number_shows_nothing() -> None:
+    levels = level(0, "•", "bullet") + level(1, "%1.%2")
+    assert labels(lists({5: levels}, {1: uses(5)}), (1, 0), (1, 1)) == ["• ", ".1 "]
 
 
 def test_lists_of_one_definition_go_on_counting_and_others_count_for_themselves() -> None:

@@ -44,6 +44,10 @@ class _List:
     levels: dict[int, Level]
     starts: dict[int, int]
 
+    def start(self, level: int) -> int:
+        """What the level's first paragraph is numbered."""
+        return self.starts.get(level, self.levels[level].start)
+
 
 class Numbering:
     """The lists of one document, and how far each has counted."""
@@ -89,10 +93,14 @@ class Numbering:
     def _count(self, list_id: str, found: _List, level: int) -> list[int | None]:
         counts = self._counts.setdefault(found.definition, [None] * LEVELS)
         if level in found.starts and (list_id, level) not in self._begun:
-            self._begun.add((list_id, level))
             counts[level] = None
+        self._begun.update((list_id, at) for at in range(level + 1))
+        # A level that is passed over counts as used: what follows on it is its second.
+        for at in range(level):
+            if counts[at] is None and at in found.levels:
+                counts[at] = found.start(at)
         before = counts[level]
-        counts[level] = found.starts.get(level, found.levels[level].start) if before is None else before + 1
+        counts[level] = found.start(level) if before is None else before + 1
         for deeper in range(level + 1, LEVELS):
             if deeper not in found.levels or level < found.levels[deeper].restart:
                 counts[deeper] = None
@@ -152,8 +160,7 @@ def _printed(levels: dict[int, Level], level: int, counts: list[int | None]) -> 
             at = int(match[1]) - 1
             if at > level or at not in levels:
                 return ""
-            count = counts[at]
-            return formatted(levels[at].start if count is None else count, "decimal" if own.legal else levels[at].format)
+            return formatted(counts[at] or 0, "decimal" if own.legal else levels[at].format)
 
         text = _PLACE.sub(place, own.template).strip()
     return text + own.suffix if text else ""
@@ -193,4 +200,5 @@ _FORMATS: dict[str, Callable[[int], str]] = {
     "decimalZero": lambda count: f"{count:02}",
     "ordinal": _ordinal,
     "none": lambda count: "",
+    "bullet": lambda count: "",
 }
