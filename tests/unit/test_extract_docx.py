@@ -297,6 +297,12 @@ def test_a_damaged_part_beside_the_text_leaves_a_warning(tmp_path: Path) -> None
     assert (shown(extraction), extraction.warnings) == (["x"], ("a part of the file is damaged and was left out",))
 
 
+def test_a_style_without_values_says_nothing(tmp_path: Path) -> None:
+    styles = '<w:style w:type="paragraph" w:styleId="S"><w:name/><w:basedOn/></w:style>'
+    data = container(paragraph("x", '<w:pStyle w:val="S"/>'), {"s.xml": ("styles", xml("w:styles", styles))})
+    assert [(block.text, block.kind) for block in read(tmp_path, data).blocks] == [("x", "paragraph")]
+
+
 def test_only_pictures_need_ocr(tmp_path: Path) -> None:
     with pytest.raises(NoText) as caught:
         read(tmp_path, container("<w:p/>", {"media/a.png": ("image", b"png")}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from docx.oxml.exceptions import InvalidXmlError
 from docx.oxml.parser import parse_xml
 from docx.oxml.styles import CT_Style, CT_Styles
 from lxml import etree
@@ -88,24 +89,34 @@ class Styles:
             style = self._elements.get(style_id)
             if style is None:
                 break
+            name, base = _name_and_base(style)
             properties = next(style.iterchildren(f"{W}pPr"), None)
             if heading is None and outline is None:
-                heading = _named_heading(style)
+                heading = _named_heading(name)
                 outline = number(value_of(properties, "outlineLvl"))
             numbering = next(properties.iterchildren(f"{W}numPr"), None) if properties is not None else None
             if list_id is None and numbering is not None:
                 list_level = number(value_of(numbering, "ilvl")) if list_level is None else list_level
                 list_id = value_of(numbering, "numId")
                 list_style = style_id
-            style_id = style.basedOn_val or ""
+            style_id = base
         if heading is None and outline is not None:
             heading = outline + 1 if outline < 9 else None
         return Style(heading, list_id, list_level, list_style)
 
 
-def _named_heading(style: CT_Style) -> int | None:
+def _name_and_base(style: CT_Style) -> tuple[str, str]:
+    """The name of a style and the id of the one it is based on, "" where it has none."""
+    try:
+        return style.name_val or "", style.basedOn_val or ""
+    except InvalidXmlError:
+        # An element without its value: such a style says nothing.
+        return "", ""
+
+
+def _named_heading(name: str) -> int | None:
     """The level that a built-in style has by its name, whatever the language of the program that wrote the file."""
-    name = (style.name_val or "").lower()
+    name = name.lower()
     if name == "title":
         return 0
     return number(name[8:]) if name.startswith("heading ") else None
