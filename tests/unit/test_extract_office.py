@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import docx
@@ -12,6 +13,10 @@ import pptx
 import pytest
 from docx.oxml.parser import parse_xml
 from lxml import etree
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
+from pptx.opc.package import Part
+from pptx.opc.packuri import PackURI
 from pptx.util import Inches
 
 from worker.domain.errors import NoText, Rejected
@@ -19,6 +24,7 @@ from worker.domain.text import Extraction
 from worker.extract.blocks import Limits
 from worker.extract.registry import extract
 
+SCHEMAS = "http://schemas.openxmlformats.org"
 NAMESPACES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
     'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
@@ -67,7 +73,7 @@ def test_body_tables_and_headings_come_in_order_with_their_path(tmp_path: Path) 
         ("Two", "heading", ("One",)),
         ("Under two.", "paragraph", ("One", "Two")),
     ]
-    assert (extraction.title, extraction.extractor) == ("The report", "python-docx")
+    assert (extraction.title, extraction.extractor) == ("The report", "docx")
 
 
 def test_a_merged_cell_is_read_once(tmp_path: Path) -> None:
@@ -211,6 +217,50 @@ def test_slides_give_titles_text_tables_groups_and_notes_by_number(tmp_path: Pat
         ("c0 | c1\nc2 | c3", "table", 2, ()),
     ]
     assert extraction.page_count == 2
+
+
+def test_a_chart_gives_its_words_and_a_merged_cell_is_read_once(tmp_path: Path) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+    box = Inches(0), Inches(0), Inches(1), Inches(1)
+    data = CategoryChartData()
+    data.categories = ["Spring", "Autumn"]
+    data.add_series("North", (41, 42))
+    chart = slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *box, data).chart
+    chart.has_title = True
+    chart.chart_title.text_frame.text = "Sales"
+    table = slide.shapes.add_table(2, 2, *box).table
+    for cell, text in zip(table.iter_cells(), ["wide", "", "a", "b"], strict=True):
+        cell.text = text
+    table.cell(0, 0).merge(table.cell(0, 1))
+    table.cell(0, 1).text = "shadow"
+    assert shown(read(tmp_path, presentation)) == [("Sales\nNorth\nSpring\nAutumn", "paragraph"), ("wide |\na | b", "table")]
+
+
+OLD_COMMENT = f'<p:cmLst xmlns:p="{SCHEMAS}/presentationml/2006/main"><p:cm><p:text>old form</p:text></p:cm></p:cmLst>'
+NEW_COMMENT = f'<n:cmLst xmlns:n="x" xmlns:a="{SCHEMAS}/drawingml/2006/main"><a:p><a:r><a:t>new form</a:t></a:r></a:p></n:cmLst>'
+
+
+@pytest.mark.parametrize(("xml", "text"), [(OLD_COMMENT, "old form"), (NEW_COMMENT, "new form")])
+def test_comments_stand_at_the_end_of_their_slide(tmp_path: Path, xml: str, text: str) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    slide.shapes.title.text = "Said"
+    part = Part(PackURI("/ppt/comments/comment1.xml"), "application/xml", presentation.part.package, xml.encode())
+    slide.part.relate_to(part, f"{SCHEMAS}/officeDocument/2006/relationships/comments")
+    assert shown(read(tmp_path, presentation)) == [("Said", "heading"), (text, "note")]
+
+
+def test_slides_tell_their_author_dates_and_language(tmp_path: Path) -> None:
+    presentation = pptx.Presentation()
+    presentation.slides.add_slide(presentation.slide_layouts[5]).shapes.title.text = "x"
+    properties = presentation.core_properties
+    properties.author, properties.title = "Ada", "T"
+    properties.created = properties.modified = datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)
+    extraction = read(tmp_path, presentation)
+    found = extraction.metadata
+    assert (extraction.title, found.author, found.created) == ("T", "Ada", "2020-02-03T04:05:06Z")
+    assert (found.modified, found.language) == ("2020-02-03T04:05:06Z", "en-US")
 
 
 def test_slides_without_text_say_so(tmp_path: Path) -> None:

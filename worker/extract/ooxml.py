@@ -56,17 +56,18 @@ def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
 
 def _copy(archive: zipfile.ZipFile, repaired: zipfile.ZipFile, main_types: tuple[str, ...]) -> None:
     entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
-    _check_directory(list(archive.infolist()))
+    check_directory(list(archive.infolist()))
     names = {name.lower(): name for name in entries}
     inflated = 0
     for name, entry in entries.items():
         if not name.lower().endswith(_XML_SUFFIXES):
             repaired.writestr(name, b"")
             continue
-        data = _read(archive, entry, MAX_INFLATED - inflated)
+        data = read_entry(archive, entry, MAX_INFLATED - inflated)
+        refuse_doctype(data)
         inflated += len(data)
         member = name
-        data = _STRICT.sub(_TRANSITIONAL, data) if b"http://purl.oclc.org/ooxml/" in data else data
+        data = transitional(data)
         if name.lower() == "[content_types].xml":
             member = "[Content_Types].xml"
             for other in main_types[1:]:
@@ -76,7 +77,12 @@ def _copy(archive: zipfile.ZipFile, repaired: zipfile.ZipFile, main_types: tuple
         repaired.writestr(member, data)
 
 
-def _check_directory(entries: list[zipfile.ZipInfo]) -> None:
+def check_directory(entries: list[zipfile.ZipInfo]) -> None:
+    """Check what the directory of a container declares.
+
+    Raises:
+        Rejected: ``bomb``, ``encrypted``.
+    """
     if len(entries) > MAX_ENTRIES:
         raise Rejected("bomb", f"the container has more than {MAX_ENTRIES} entries")
     if any(entry.flag_bits & _ENCRYPTED for entry in entries):
@@ -87,7 +93,13 @@ def _check_directory(entries: list[zipfile.ZipInfo]) -> None:
         raise Rejected("bomb", f"the container inflates to more than {MAX_INFLATED} bytes")
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: int) -> bytes:
+def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: int) -> bytes:
+    """The bytes of an entry, at most ``allowed``.
+
+    Raises:
+        Rejected: ``bomb``, more bytes than allowed.
+        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError: the entry is broken.
+    """
     parts = []
     count = 0
     with archive.open(entry) as stream:
@@ -96,10 +108,22 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: int) -> byt
             if count > allowed:
                 raise Rejected("bomb", f"the container inflates to more than {MAX_INFLATED} bytes")
             parts.append(block)
-    data = b"".join(parts)
+    return b"".join(parts)
+
+
+def refuse_doctype(data: bytes) -> None:
+    """Refuse an XML part with a document type declaration.
+
+    Raises:
+        Rejected: ``forbidden_doctype``.
+    """
     if any(doctype in data for doctype in _DOCTYPES):
         raise Rejected("forbidden_doctype", "a part has a document type declaration")
-    return data
+
+
+def transitional(data: bytes) -> bytes:
+    """An XML part with the namespaces of "Transitional", which the libraries know."""
+    return _STRICT.sub(_TRANSITIONAL, data) if b"http://purl.oclc.org/ooxml/" in data else data
 
 
 def _content_type(name: str) -> bytes:
