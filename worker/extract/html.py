@@ -161,14 +161,24 @@ def extract(path: Path, limits: Limits) -> Extraction:
     data = path.read_bytes()
     declared = _DECLARED.search(data[:65_536]) or _XML_DECLARED.search(data)
     decoded = decode(data, declared[1].decode("ascii") if declared else None)
-    # huge_tree: without it libxml2 cuts a long text silently; the sandbox bounds the memory.
-    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True)
-    root = etree.fromstring(decoded.text.replace("\0", "").encode("utf-8", "replace") or b" ", parser)
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
+    title = add_page(decoded.text, builder)
+    return builder.finish("text/html", "html", title)
+
+
+def add_page(markup: str, builder: BlockBuilder) -> str | None:
+    """Add the blocks of a page, its title first, and return the title.
+
+    Raises:
+        Rejected: ``damaged``, ``too_large``.
+    """
+    # huge_tree: without it libxml2 cuts a long text silently; the sandbox bounds the memory.
+    parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True)
+    root = etree.fromstring(markup.replace("\0", "").encode("utf-8", "replace") or b" ", parser)
     if root is None:
-        return builder.finish("text/html", "html")
+        return None
     if root.tag != "html":
         raise Rejected("damaged", "the file has no HTML root element")
     title = " ".join("".join(next(root.iter("title"), root.makeelement("title")).itertext()).split())
@@ -188,4 +198,4 @@ def extract(path: Path, limits: Limits) -> Extraction:
                 page.end(element, tag)
             page.text(element.tail)
     page.flush()
-    return builder.finish("text/html", "html", title or None)
+    return title or None
