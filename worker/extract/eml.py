@@ -200,10 +200,9 @@ class _Reader:
         return text
 
     def _name(self, part: Part, enclosed: _Enclosed) -> None:
-        name = (part.file_name() or "")[: 4 * _NAME_CHARACTERS]
-        # What is beyond latin-1 was decoded with its parameter (RFC 2231); other names come as bytes or encoded words.
-        if all(character <= "\xff" for character in name):
-            name = decode_field(name.encode("latin-1"), None)
+        name = part.file_name()
+        if isinstance(name, bytes):
+            name = decode_field(name[: 10 * _NAME_CHARACTERS])
         if name:
             enclosed.names.append(f"{name[:_NAME_CHARACTERS]} ({part.media_type[:_NAME_CHARACTERS]})")
 

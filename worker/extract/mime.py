@@ -12,14 +12,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 
 MAX_HEADER_BYTES = 262_144
 # Reading parameters takes a time that grows with the square of their number.
 _MAX_PARAMETER_BYTES, _MAX_PARAMETERS = 4_000, 64
 # RFC 2046 allows 70.
 _MAX_BOUNDARY_BYTES = 500
-# A field or the continuation of one, with its line end. A blank line matches neither.
-_LINE = re.compile(rb"(?:(?P<name>[!-9;-~]{1,200})[ \t]*:|[ \t]+(?=[^ \t\r\n]))(?P<value>[^\r\n]*)(?:\r\n|\n|\r|\Z)")
+# A field or the continuation of one, with its line end. A blank line is neither, unless it is white space before a continuation.
+_LINE = re.compile(
+    rb"(?:(?P<name>[!-9;-~]{1,200})[ \t]*:|[ \t]+(?=[^ \t\r\n]|(?:\r\n|\n|\r)[ \t]+[^ \t\r\n]))"
+    rb"(?P<value>[^\r\n]*)(?:\r\n|\n|\r|\Z)"
+)
 _ENVELOPE = re.compile(rb"(?:[\r\n]*>?From [^\r\n]*(?:\r\n|\n|\r))?")
 _BLANK = re.compile(rb"[ \t]*(?:\r\n|\n|\r|\Z)")
 _HEADER_END = re.compile(rb"\r\n[ \t]*\r\n|\n[ \t]*\r?\n|\r\r|\Z")
@@ -61,11 +65,19 @@ class Part:
             return None
         return value[2] if isinstance(value, tuple) else value
 
-    def file_name(self) -> str | None:
-        try:
-            return self.content.get_filename()
-        except ValueError:
-            return None
+    def file_name(self) -> str | bytes | None:
+        """The name that an attachment has: text where it came in the form of RFC 2231, else bytes as in any other field."""
+        for field, parameter in (("content-disposition", "filename"), ("content-type", "name")):
+            try:
+                value = self.content.get_param(parameter, header=field)
+                if isinstance(value, tuple):
+                    return collapse_rfc2231_value(value)
+            # Also UnicodeError: a codec named there that knows no replacement of what it can't decode.
+            except ValueError:
+                continue
+            if value:
+                return value.encode("latin-1", "replace")
+        return None
 
     def raw(self) -> bytes:
         return self.data[self.start : self.end]
@@ -120,7 +132,8 @@ def read_part(data: bytes, start: int, end: int, default_type: str = "text/plain
         position = line.end()
     cut = position - start > MAX_HEADER_BYTES
     if cut:
-        found = _HEADER_END.search(data, position, end)
+        # The line that was read last may be the one before the blank line.
+        found = _HEADER_END.search(data, position - 2, end)
         position = found.end() if found else end
     elif blank := _BLANK.match(data, position, end):
         position = blank.end()
