@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import telemetry
-from worker.domain.errors import PermanentError, TransientError
+from worker.domain.errors import PermanentError, TransientError, Unavailable
 from worker.extract.sandbox import Sandbox
 from worker.services.extraction import order_for
 from worker.settings import Settings
@@ -140,6 +140,8 @@ def read(sandbox: Sandbox, path: Path, words: tuple[str, ...], settings: Setting
             reading = sandbox.read(Path(f"/dev/fd/{copy.fileno()}"), order_for(path.name, path.stat().st_size, settings))
         except PermanentError as error:
             return Outcome(error.code, time.monotonic() - started)
+        except Unavailable:
+            raise  # the sandbox can't be started: there is nothing to say of files
         except TransientError:
             return Outcome("transient", time.monotonic() - started)
     text = fold(reading.text)

@@ -92,7 +92,7 @@ def test_a_file_that_is_not_what_it_says_is_rejected(tmp_path: Path, data: bytes
         (b"# Heading", "a.txt", "text"),
         (b"MZ is a good beginning for a word", "a.txt", "text"),
         (b"%PDF- is how a PDF begins"[1:], "a.txt", "text"),
-        (b'{"a": 1}', "a.json", "text"),
+        (b'{"a": 1}', "a.json", "json"),
     ],
 )
 def test_the_content_decides_and_the_name_is_the_last_hint(tmp_path: Path, data: bytes, name: str, format: str) -> None:

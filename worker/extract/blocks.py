@@ -45,6 +45,8 @@ class BlockBuilder:
 
     def __init__(self, limits: Limits) -> None:
         self.warnings: list[str] = []
+        # Added to each heading's level: the depth of a document that stands in another.
+        self.heading_base = 0
         self._limits = limits
         self._blocks: list[Block] = []
         self._characters = 0
@@ -72,6 +74,7 @@ class BlockBuilder:
         name = " ".join(clean(text).split())
         if not name:
             return
+        level += self.heading_base
         while self._headings and self._headings[-1][0] >= level:
             self._headings.pop()
         self.add(name, "heading", page)

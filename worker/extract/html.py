@@ -15,7 +15,7 @@ from lxml import etree
 from worker.domain.errors import Rejected
 from worker.domain.text import Extraction
 from worker.extract import html_facts
-from worker.extract.blocks import BlockBuilder, Limits
+from worker.extract.blocks import NO_METADATA, BlockBuilder, Limits
 from worker.extract.encodings import decode
 from worker.extract.html_walk import Page
 
@@ -47,7 +47,17 @@ def extract(path: Path, limits: Limits) -> Extraction:
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
-    text = decoded.text.replace("\0", "")
+    title, root = add_page(decoded.text, builder)
+    return builder.finish("text/html", "html", title, metadata=NO_METADATA if root is None else html_facts.metadata(root))
+
+
+def add_page(markup: str, builder: BlockBuilder) -> tuple[str | None, Any]:
+    """Add the blocks of a page, its title first; return its title or first heading, and its root element, if there are any.
+
+    Raises:
+        Rejected: ``damaged``, ``too_large``.
+    """
+    text = markup.replace("\0", "")
     if text.lstrip()[:5] == "<?xml":
         text = _SELF_CLOSED.sub(r"<\1\2></\1>", text)
     root, whole = _parse(text)
@@ -57,12 +67,12 @@ def extract(path: Path, limits: Limits) -> Extraction:
         if not whole:
             raise Rejected("damaged", "elements stand in one another too deeply to be read")
     if root is None:
-        return builder.finish("text/html", "html")
+        return None, None
     title = html_facts.title(root)
     builder.add(title, "heading")
     page = Page(builder, lambda markup: _parse(markup)[0])
     page.walk(root)
-    return builder.finish("text/html", "html", title or page.first_heading, metadata=html_facts.metadata(root))
+    return title or page.first_heading, root
 
 
 def _parse(text: str) -> tuple[Any, bool]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
 from worker.domain.text import Extraction
-from worker.extract import sniff
+from worker.extract import sniff, sniff_text
 from worker.extract.blocks import Limits
 
 
@@ -23,7 +23,8 @@ class Format:
 
     ``magic`` stands at its beginning (white space aside), or it is a ZIP container with ``content_type`` in its
     ``[Content_Types].xml`` or ``mimetype`` part, or it is text and ``looks_like`` is its shape (``sniff.text_shape``),
-    or it is text, nothing else claims it, and its name ends in one of ``text_suffixes``.
+    or it is text, nothing else claims it, and its name ends in one of ``text_suffixes``. Mail and JSON are told by their content
+    as well (``sniff_text``), unless the suffix names another format than plain text.
     """
 
     name: str
@@ -41,7 +42,9 @@ FORMATS: tuple[Format, ...] = (
     Format("pptx", sniff.OOXML + "presentationml.presentation", "worker.extract.pptx", content_types=sniff.SLIDE_PARTS),
     Format("html", "text/html", "worker.extract.html", looks_like="html", text_suffixes=(".html", ".htm", ".xhtml")),
     Format("markdown", "text/markdown", "worker.extract.markdown", text_suffixes=(".md", ".markdown", ".mkd", ".mdown")),
-    Format("text", "text/plain", "worker.extract.text", text_suffixes=(".txt", ".text", ".log", ".csv", ".tsv", ".json")),
+    Format("eml", "message/rfc822", "worker.extract.eml", text_suffixes=(".eml", ".mbox", ".mht", ".mhtml")),
+    Format("json", "application/json", "worker.extract.json_text", text_suffixes=(".json", ".jsonl", ".ndjson")),
+    Format("text", "text/plain", "worker.extract.text", text_suffixes=(".txt", ".text", ".log", ".csv", ".tsv")),
 )
 
 
@@ -67,6 +70,11 @@ def detect(path: Path, name: str, formats: Iterable[Format] = FORMATS) -> Format
     if sniff.is_zip(head):
         return _container(path, formats)
     sniff.refuse_known_binary(path, head, suffix)
+    claimed = next((format.media_type for format in formats if suffix in format.text_suffixes), None)
+    # A mail may carry binary parts. One that calls itself a text is read as one, where its source reads as it is.
+    may_be_mail = claimed in (None, "message/rfc822") or (claimed == "text/plain" and sniff_text.hides_text(head))
+    if may_be_mail and sniff_text.is_mail(head):
+        return _named(formats, "message/rfc822")
     shape = sniff.text_shape(head)
     if shape is None:
         if sniff.is_buried_pdf(head):
@@ -78,10 +86,9 @@ def detect(path: Path, name: str, formats: Iterable[Format] = FORMATS) -> Format
         if format.looks_like == shape:
             return format
     sniff.refuse_text_posing_as_binary(head, suffix)
-    for format in formats:
-        if suffix in format.text_suffixes:
-            return format
-    return _named(formats, "text/plain")
+    if claimed in (None, "text/plain") and sniff_text.is_json(path, head):
+        return _named(formats, "application/json")
+    return _named(formats, claimed or "text/plain")
 
 
 def extract(path: Path, name: str, limits: Limits, formats: Iterable[Format] = FORMATS) -> Extraction:

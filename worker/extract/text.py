@@ -26,6 +26,15 @@ def extract(path: Path, limits: Limits) -> Extraction:
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
-    for paragraph in _PARAGRAPH_END.split(decoded.text.replace("\r\n", "\n").replace("\r", "\n")):
-        builder.add(paragraph)
+    add_paragraphs(decoded.text, builder)
     return builder.finish("text/plain", "text")
+
+
+def add_paragraphs(text: str, builder: BlockBuilder) -> None:
+    """Add one block a paragraph.
+
+    Raises:
+        Rejected: ``too_large``.
+    """
+    for paragraph in _PARAGRAPH_END.split(text.replace("\r\n", "\n").replace("\r", "\n")):
+        builder.add(paragraph)

@@ -1,0 +1,229 @@
+"""JSON and JSON Lines: a line ``path.to.key: value`` for each value, a block for each record.
+
+worker.extract.json_walk walks (it names the alternatives). Paths leave out the place in an array: one element more in front would
+change every line behind it, and with them every chunk and its embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worker.domain.errors import NoText
+from worker.domain.text import Extraction
+from worker.extract import text as plain_text
+from worker.extract.blocks import BlockBuilder, Limits
+from worker.extract.encodings import decode
+from worker.extract.json_walk import Event, walk
+
+_BLOCK_CHARACTERS = 4_000
+_LINE_CHARACTERS = 500
+# A longer string, or one of several lines, is prose: paragraphs of their own under the path.
+_PROSE_CHARACTERS = 200
+# Deeper paths are shown without their middle, or else a file of brackets alone would be a text of quadratic length.
+_PATH_START, _PATH_END = 4, 12
+# Of a line whose events are kept while it is found to be whole; a longer one is walked twice.
+_KEPT_CHARACTERS = 100_000
+
+
+def extract(path: Path, limits: Limits) -> Extraction:
+    """Read a JSON file, or one of JSON values a line; what is not JSON is read as plain text, with a warning.
+
+    Raises:
+        Rejected: ``type_mismatch`` (binary data), ``too_large``.
+        NoText: ``empty``, also for an empty object or array.
+    """
+    decoded = decode(path.read_bytes())
+    builder = BlockBuilder(limits)
+    if decoded.guessed:
+        builder.warn(f"the encoding was guessed: {decoded.encoding}")
+    writer = _Writer(builder)
+    try:
+        broken = _read(decoded.text, writer)
+    except ValueError as error:
+        del writer, builder
+        read = plain_text.extract(path, limits)
+        return replace(read, warnings=(*read.warnings, f"the file is no valid JSON and was read as plain text: {error}"))
+    if broken:
+        builder.warn(f"lines that are no valid JSON were read as plain text: {broken}")
+    if writer.deepest > _PATH_START + _PATH_END:
+        builder.warn(f"names in the middle of paths of more than {_PATH_START + _PATH_END} names were left out")
+    return builder.finish("application/json", "json", writer.title)
+
+
+def _read(text: str, writer: _Writer) -> int:
+    """Write all values; return how many lines of JSON Lines are broken.
+
+    Raises:
+        ValueError: the text is not JSON.
+    """
+    if not text.strip():
+        raise NoText("empty", "the file is sound and holds no text")
+    if not _has_lines(text):
+        writer.write(walk(text))
+        return 0
+    writer.values_are_records = True
+    broken = 0
+    for line in _lines(text):
+        events = _whole(line)
+        if events is None:
+            broken += 1
+            writer.plain(line)
+        else:
+            writer.write(events)
+    return broken
+
+
+def _has_lines(text: str) -> bool:
+    """JSON Lines: the first line is a whole object or array, the second begins another. A broken line then spoils only itself."""
+    lines = _lines(text)
+    first, second = next(lines, ""), next(lines, "")
+    return first[:1] in ("{", "[") and second[:1] in ("{", "[") and _whole(first) is not None
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines that are not blank, one at a time: split, they would be a second copy of the text."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        if line := text[start:end].strip():
+            yield line
+        start = end + 1
+
+
+def _whole(line: str) -> Iterable[Event] | None:
+    """The events of a line, or None where it is broken, which shows at its end."""
+    try:
+        if len(line) <= _KEPT_CHARACTERS:
+            return list(walk(line))
+        for _ in walk(line):
+            pass
+    except ValueError:
+        return None
+    return walk(line)
+
+
+@dataclass(slots=True)
+class _Open:
+    """An object or array that was begun. ``record`` is True where a block of its own began with it."""
+
+    is_array: bool
+    named: bool
+    record: bool
+    empty: bool = True
+
+
+class _Writer:
+    """Turns events into lines, and lines into blocks."""
+
+    def __init__(self, builder: BlockBuilder) -> None:
+        self.title: str | None = None
+        self.deepest = 0
+        # JSON Lines: each outermost value gives one block.
+        self.values_are_records = False
+        self._builder = builder
+        self._open: list[_Open] = []
+        self._names: list[str] = []
+        self._lines: list[str] = []
+        self._characters = 0
+        # Whether the last line is a list of scalars of the innermost array, which the next one joins.
+        self._list_grows = False
+        self._in_record = False
+
+    def write(self, events: Iterable[Event]) -> None:
+        """Write whole values, each in blocks of its own.
+
+        Raises:
+            ValueError: what ``events`` raises; this writer is of no more use then.
+        """
+        for event in events:
+            if event.kind == "start":
+                self._start(event)
+            elif event.kind == "end":
+                self._end()
+            else:
+                self._value(event)
+            if not self._open:
+                self._flush()
+
+    def plain(self, text: str) -> None:
+        """Add a piece of text that is no JSON."""
+        self._flush()
+        self._builder.add(text)
+
+    def _start(self, event: Event) -> None:
+        is_array = event.text == "["
+        outer = self._open[-1] if self._open else None
+        # The elements of the outermost array of objects are the records; beside them, each part of the outermost value.
+        record = not self._in_record and (outer.is_array and not is_array if outer else self.values_are_records)
+        if record or (len(self._open) == 1 and not self._in_record):
+            self._flush()
+        self._in_record = self._in_record or record
+        if outer:
+            outer.empty = False
+        if event.key is not None:
+            self._names.append(event.key)
+            self.deepest = max(self.deepest, len(self._names))
+        self._open.append(_Open(is_array, event.key is not None, record))
+        self._list_grows = False
+
+    def _end(self) -> None:
+        done = self._open.pop()
+        if done.empty and self._names:
+            self._line("[]" if done.is_array else "{}")
+        if done.named:
+            self._names.pop()
+        if done.record:
+            self._in_record = False
+        if done.record or (len(self._open) == 1 and not self._in_record):
+            self._flush()
+        self._list_grows = False
+
+    def _value(self, event: Event) -> None:
+        outer = self._open[-1] if self._open else None
+        if outer:
+            outer.empty = False
+        if event.key is not None:
+            self._names.append(event.key)
+            self.deepest = max(self.deepest, len(self._names))
+        if event.kind == "string" and event.key == "title" and len(self._open) == 1 and self.title is None:
+            self.title = event.text
+        if event.kind == "string" and (len(event.text) > _PROSE_CHARACTERS or "\n" in event.text.strip()):
+            self._prose(event.text)
+        elif self._list_grows and len(self._lines[-1]) + len(event.text) < _LINE_CHARACTERS:
+            self._lines[-1] += f", {event.text}"
+            self._characters += len(event.text) + 2
+        else:
+            self._line(event.text)
+            self._list_grows = outer is not None and outer.is_array
+        if event.key is not None:
+            self._names.pop()
+
+    def _prose(self, text: str) -> None:
+        self._flush()
+        path = self._path()
+        # The path stands in the first block of the string, with its first paragraph.
+        plain_text.add_paragraphs(f"{path}:\n{text.strip()}" if path else text, self._builder)
+
+    def _line(self, text: str) -> None:
+        path = self._path()
+        line = f"{path}: {text}" if path else text
+        if self._characters + len(line) > _BLOCK_CHARACTERS:
+            self._flush()
+        self._lines.append(line)
+        self._characters += len(line) + 1
+
+    def _path(self) -> str:
+        names = self._names
+        if len(names) > _PATH_START + _PATH_END:
+            names = [*names[:_PATH_START], "…", *names[-_PATH_END:]]
+        return ".".join(names)
+
+    def _flush(self) -> None:
+        self._list_grows = False
+        if self._lines:
+            self._builder.add("\n".join(self._lines))
+            self._lines = []
+            self._characters = 0
