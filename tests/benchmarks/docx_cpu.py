@@ -79,7 +79,13 @@ def _tables(choice: random.Random) -> Iterator[str]:
         yield f"<w:tbl><w:tblPr/><w:tblGrid/>{rows}</w:tbl><w:p/>"
 
 
-KINDS = {"mixed": _mixed, "tiny runs": _tiny_runs, "tables": _tables}
+def _long(choice: random.Random) -> Iterator[str]:
+    """Paragraphs of one run and a page each: what python-docx reads with the fewest steps."""
+    while True:
+        yield f"<w:p><w:r><w:t>{_sentence(choice, 500)}</w:t></w:r></w:p>"
+
+
+KINDS = {"mixed": _mixed, "tiny runs": _tiny_runs, "tables": _tables, "long paragraphs": _long}
 
 
 def make(path: Path, kind: str, size: int = MEGABYTES * 1_000_000) -> None:

@@ -335,6 +335,12 @@ def test_a_broken_body_is_damaged(tmp_path: Path, wrong: object) -> None:
     assert caught.value.code == "damaged"
 
 
+@pytest.mark.timeout(20)
+def test_a_long_run_of_spaces_takes_its_length_and_not_the_square_of_it(tmp_path: Path) -> None:
+    body = f"<w:p>{run('a' + ' ' * 100_000 + 'b ')}<w:r><w:br/><w:t>c</w:t></w:r></w:p>"
+    assert shown(read(tmp_path, container(body)))[0].split() == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("depth", [40, 80, 100_000])
 @pytest.mark.parametrize(
     ("opened", "closed"),

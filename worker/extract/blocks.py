@@ -12,10 +12,12 @@ from dataclasses import dataclass, fields
 from worker.domain.errors import NoText, Rejected
 from worker.domain.text import Block, BlockKind, Extraction, Metadata
 
-_LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_LINE_ENDS = re.compile("[\r\x0b\x0c\x85\u2028\u2029]")
 # C0 and C1 controls but \n and \t, lone surrogates, noncharacters, BOM, and the soft hyphen, which hides a word from a search.
 _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
-_LINE_PADDING = re.compile(r"[ \t\xa0]+(?=\n)")
+# The look behind: without it, each space of a long run is tried as its beginning, which takes the square of the run's length.
+_LINE_PADDING = re.compile(r"(?<![ \t\xa0])[ \t\xa0]+(?=\n)")
+_PADDINGS = (" \n", "\t\n", "\xa0\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 _TITLE_LENGTH = 500
@@ -36,8 +38,14 @@ class Limits:
 
 def clean(text: str) -> str:
     """Return the text as it may be stored: ``\\n`` line ends, no control character, NUL or lone surrogate, no padding."""
-    text = _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
-    return _BLANK_LINES.sub("\n\n", _LINE_PADDING.sub("", text)).strip()
+    # Nearly all paragraphs are one line of printable characters; the expressions cost more than reading such a file.
+    if not text.isprintable():
+        text = _DROPPED.sub("", _LINE_ENDS.sub("\n", text.replace("\r\n", "\n")))
+        if any(padding in text for padding in _PADDINGS):
+            text = _LINE_PADDING.sub("", text)
+        if "\n\n\n" in text:
+            text = _BLANK_LINES.sub("\n\n", text)
+    return text.strip()
 
 
 class BlockBuilder:
