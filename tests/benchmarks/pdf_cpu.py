@@ -1,7 +1,7 @@
 """CPU of reading PDFs: ours as a worker does it, against pdfminer.six alone. ``python -m tests.benchmarks.pdf_cpu FOLDER``.
 
-Ours: sandbox (its server's start aside), sniffing, both engines, chunks. pdfminer: ``extract_text`` with ``boxes_flow=None``. Prints
-both figures in seconds and the ratio, measured one after the other on each file in one run.
+Ours: sandbox (its server's start aside), sniffing, both engines, chunks. pdfminer: ``extract_text`` with ``boxes_flow=None``.
+Prints both figures in seconds and the ratio, measured one after the other on each file in one run.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -102,26 +103,39 @@ def _read(document: pypdfium2.PdfDocument, number: int) -> _Page:
 def _lines(textpage: pypdfium2.PdfTextPage, text: str) -> list[Line]:
     """The lines of a page's text with the places of their first and last letters."""
     lines = []
+    place = _places(textpage, text)
     for match in _LINE.finditer(text):
         # Marks stay: they say how to join.
         line = match[0].rstrip("\r\n")
-        if not line.strip():
+        if not line or line.isspace():
             continue
-        start = match.start() + len(line) - len(line.lstrip())
-        first, last = _box(textpage, start), _box(textpage, match.start() + len(line.rstrip(HYPHEN_MARKS + " ")) - 1)
+        start = match.start()
+        first = place(start + len(line) - len(line.lstrip()))
+        last = place(start + len(line.rstrip(HYPHEN_MARKS + " ")) - 1)
         if first is None or last is None:
             lines.append(Line(line))
         else:
-            lines.append(Line(line, min(first.left, last.left), first.bottom, max(first.right, last.right), first.top))
+            lines.append(Line(line, min(first[0], last[0]), first[1], max(first[2], last[2]), first[3]))
     return lines
 
 
-def _box(textpage: pypdfium2.PdfTextPage, text_index: int) -> pdfium.FS_RECTF | None:
-    box = pdfium.FS_RECTF()
-    index = pdfium.FPDFText_GetCharIndexFromTextIndex(textpage, max(0, text_index))
-    if index < 0 or not pdfium.FPDFText_GetLooseCharBox(textpage, index, ctypes.byref(box)):
-        return None
-    return box
+def _places(textpage: pypdfium2.PdfTextPage, text: str) -> Callable[[int], tuple[float, float, float, float] | None]:
+    """A function from an index of the text to the box of that character: left, bottom, right, top; None where it has none.
+
+    One box is used again and again, and no call goes through pypdfium2's objects: a page has some eighty of them.
+    """
+    page, box = textpage.raw, pdfium.FS_RECTF()
+    target = ctypes.byref(box)
+    same = pdfium.FPDFText_CountChars(page) == len(text)
+
+    def place(index: int) -> tuple[float, float, float, float] | None:
+        if not same:
+            index = pdfium.FPDFText_GetCharIndexFromTextIndex(page, max(0, index))
+        if index < 0 or not pdfium.FPDFText_GetLooseCharBox(page, index, target):
+            return None
+        return box.left, box.bottom, box.right, box.top
+
+    return place
 
 
 def _second_reading(path: Path, limits: Limits) -> dict[int, _Page]:

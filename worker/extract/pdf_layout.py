@@ -15,7 +15,8 @@ from statistics import median
 HYPHEN_MARKS = "\ufffe\x02\xad"
 _HYPHENS = "-\u2010"
 _SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
-_BAD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]|\\(cid:\\d+\\)")
+_ODD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]")
+_BAD = re.compile(f"{_ODD.pattern}|\\(cid:\\d+\\)")
 # Letters alone, one after another: a word set with wide spacing, where a table has digits, points and line ends between.
 _SPACED = re.compile(r"(?:(?<![^\W\d_])[^\W\d_] ){4,}")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
@@ -115,7 +116,12 @@ def badness(text: str) -> float:
     marks = len(text) - text.count("\n") - text.count("\r") - text.count(" ")
     if not marks:
         return 0.0
-    share = min(1.0, len(_BAD.findall(text)) / marks)
+    share = 0.0
+    if _ODD.search(text) or "(cid:" in text:
+        share = min(1.0, len(_BAD.findall(text)) / marks)
+    # Words of an ordinary length need no closer look: with most letters alone there are at most four marks a word.
+    if 4 < marks / len(text.split()) <= 40:
+        return share
     latin = len(_LATIN.findall(text))
     if latin > 200 and latin > marks // 2:
         spaced = sum(len(run) for run in _SPACED.findall(text)) // 2
