@@ -11,6 +11,7 @@ import pytest
 
 from worker.domain.errors import NoText, Rejected
 from worker.domain.text import Extraction
+from worker.extract import json_text
 from worker.extract.blocks import Limits
 from worker.extract.json_walk import Event, walk
 from worker.extract.registry import detect, extract
@@ -159,10 +160,13 @@ def test_many_values_make_blocks_of_bounded_size(tmp_path: Path) -> None:
     assert sum(text.count(",") + text.count("\n") + 1 for text in found) == 101_000
 
 
-def test_millions_of_brackets_take_a_bounded_time(tmp_path: Path) -> None:
+def test_millions_of_brackets_take_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.process_time()
     assert texts(read(tmp_path, "[" + "[]," * 1_000_000 + "1]")) == ["1"]
     assert time.process_time() - started < 15
+    monkeypatch.setattr(json_text, "MAX_CONTAINERS", 1000)
+    with pytest.raises(Rejected, match="more than 1000 objects and arrays"):
+        read(tmp_path, "[]\n" * 1001, "a.jsonl")
 
 
 def roots(events: list[Event]) -> int:

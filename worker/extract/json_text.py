@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.domain.errors import NoText
+from worker.domain.errors import NoText, Rejected
 from worker.domain.text import Extraction
 from worker.extract import text as plain_text
 from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.encodings import decode
 from worker.extract.json_walk import Event, walk
 
+# Objects and arrays of one file: empty ones give no text, so that no other limit counts them.
+MAX_CONTAINERS = 5_000_000
 _BLOCK_CHARACTERS = 4_000
 _LINE_CHARACTERS = 500
 # A longer string, or one of several lines, is prose: paragraphs of their own under the path.
@@ -31,7 +33,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
     """Read a JSON file, or one of JSON values a line; what is not JSON is read as plain text, with a warning.
 
     Raises:
-        Rejected: ``type_mismatch`` (binary data), ``too_large``.
+        Rejected: ``type_mismatch`` (binary data), ``too_large`` (also more than ``MAX_CONTAINERS`` objects and arrays).
         NoText: ``empty``, also for an empty object or array.
     """
     decoded = decode(path.read_bytes())
@@ -121,6 +123,7 @@ class _Writer:
     def __init__(self, builder: BlockBuilder) -> None:
         self.title: str | None = None
         self.deepest = 0
+        self._containers = 0
         # JSON Lines: each outermost value gives one block.
         self.values_are_records = False
         self._builder = builder
@@ -154,6 +157,9 @@ class _Writer:
         self._builder.add(text)
 
     def _start(self, event: Event) -> None:
+        self._containers += 1
+        if self._containers > MAX_CONTAINERS:
+            raise Rejected("too_large", f"the file holds more than {MAX_CONTAINERS} objects and arrays")
         is_array = event.text == "["
         outer = self._open[-1] if self._open else None
         # The elements of the outermost array of objects are the records; beside them, each part of the outermost value.
