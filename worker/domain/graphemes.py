@@ -32,7 +32,7 @@ def joined(text: str, position: int) -> bool:
     before, after = text[position - 1], text[position]
     if before < "\u0300" and after < "\u0300":
         return before == "\r" and after == "\n"
-    if before in "\r\n":
+    if before in "\r\n" or ("\u3400" <= before <= "\u9fff" and "\u3400" <= after <= "\u9fff"):
         return False
     return (
         before == _ZWJ

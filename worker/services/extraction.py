@@ -28,13 +28,14 @@ from worker.store.session import transaction
 log = telemetry.get_logger(__name__)
 
 # Raise it when extractors or the chunker change what they give: replay then reads unchanged objects again.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 
-def recipe(settings: Settings) -> str:
+def recipe(settings: Settings, key: str) -> str:
     """Everything besides the bytes that decides the text, the chunks and where their vectors stand."""
+    limits = settings.chunk_limits(key)
     return (
-        f"v{RECIPE_VERSION} chunk={settings.chunk_size}/{settings.chunk_overlap} "
+        f"v{RECIPE_VERSION} chunk={limits.size}/{limits.overlap} "
         f"profile={settings.embedding_provider}/{settings.embedding_model}/{settings.embedding_dimensions}"
     )
 
@@ -84,7 +85,8 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
             max_text_chars=settings.max_text_chars,
         )
         document = assemble(extraction.blocks)
-        pieces = chunk(document, settings.chunk_size, settings.chunk_overlap)
+        limits = settings.chunk_limits(lease.key)
+        pieces = chunk(document, limits.size, limits.overlap)
         return _store(lease, download, extraction, document, pieces, heartbeat, settings)
 
 
@@ -101,7 +103,7 @@ def _is_served_already(lease: Lease, download: objects.Download, settings: Setti
         return False
     with transaction(settings.database_url) as connection:
         served = chunks.served_digest(connection, lease.document_id, lease.active_generation)
-    return served == (download.sha256, recipe(settings))
+    return served == (download.sha256, recipe(settings, lease.key))
 
 
 def _delete(lease: Lease, settings: Settings) -> Result:
@@ -153,7 +155,7 @@ def _store(
         "etag": download.facts.etag,
         "version_id": download.facts.version_id,
         "sha256": download.sha256,
-        "recipe": recipe(settings),
+        "recipe": recipe(settings, lease.key),
         "media_type": extraction.media_type,
         "extractor": extraction.extractor,
         "title": extraction.title,
