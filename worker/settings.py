@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class SettingsError(ValueError):
@@ -39,6 +39,33 @@ def _seconds(value: str) -> float:
     return number
 
 
+class ChunkLimits(NamedTuple):
+    """Characters in a chunk, at most, and how many of them it may share with the one before."""
+
+    size: int
+    overlap: int
+
+    @property
+    def usable(self) -> bool:
+        return self.size > 0 and 0 <= self.overlap <= self.size // 2
+
+
+def _chunk_sizes(value: str) -> tuple[tuple[str, ChunkLimits], ...]:
+    """Read ``prefix=size/overlap`` pairs, the longest prefix first. A prefix may hold ``=``, and no comma."""
+    rules: dict[str, ChunkLimits] = {}
+    for rule in _names(value):
+        prefix, _, limits = rule.rpartition("=")
+        numbers = limits.split("/")
+        if not prefix or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+            raise ValueError(f"{rule!r} is not of the form prefix=size/overlap")
+        if prefix in rules:
+            raise ValueError(f"{prefix!r} has two sizes")
+        rules[prefix] = ChunkLimits(*map(int, numbers))
+        if not rules[prefix].usable:
+            raise ValueError(f"the overlap of {prefix!r} must be from 0 to half of its size")
+    return tuple(sorted(rules.items(), key=lambda rule: len(rule[0]), reverse=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that an operator may set. Durations are in seconds, sizes in bytes or characters as named."""
@@ -65,6 +92,9 @@ class Settings:
     )
     chunk_size: int = _variable("LEX_INGEST_CHUNK_SIZE", 4000, "characters in a chunk, at most", _positive)
     chunk_overlap: int = _variable("LEX_INGEST_CHUNK_OVERLAP", 400, "characters that neighbouring chunks share", int)
+    chunk_sizes: tuple[tuple[str, ChunkLimits], ...] = _variable(
+        "LEX_INGEST_CHUNK_SIZES", (), "size/overlap by key prefix, the longest wins: `legal/=2000/200,code/=1500/0`", _chunk_sizes
+    )
     max_object_bytes: int = _variable(
         "LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive
     )
@@ -91,7 +121,7 @@ class Settings:
     log_level: str = _variable("LEX_INGEST_LOG_LEVEL", "INFO", "level of the JSON logs")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.chunk_overlap <= self.chunk_size // 2:
+        if not ChunkLimits(self.chunk_size, self.chunk_overlap).usable:
             raise SettingsError("LEX_INGEST_CHUNK_OVERLAP must be from 0 to half of LEX_INGEST_CHUNK_SIZE")
         if self.embedding_dimensions > 2000:
             raise SettingsError("LEX_INGEST_EMBEDDING_DIMENSIONS: pgvector indexes a vector of at most 2000 dimensions")
@@ -114,6 +144,11 @@ class Settings:
             except ValueError as error:
                 raise SettingsError(f"{name}={raw!r} can't be used: {error}") from None
         return cls(**values)
+
+    def chunk_limits(self, key: str) -> ChunkLimits:
+        """The limits of the longest prefix in ``chunk_sizes`` that ``key`` begins with, else the common ones."""
+        common = ChunkLimits(self.chunk_size, self.chunk_overlap)
+        return next((limits for prefix, limits in self.chunk_sizes if key.startswith(prefix)), common)
 
     def require(self, *names: str) -> Settings:
         """Return self if each named setting has a value.

@@ -28,13 +28,14 @@ from worker.store.session import transaction
 log = telemetry.get_logger(__name__)
 
 # Raise it when extractors or the chunker change what they give: replay then reads unchanged objects again.
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 
 
-def recipe(settings: Settings) -> str:
+def recipe(settings: Settings, key: str) -> str:
     """Everything besides the bytes that decides the text, the chunks and where their vectors stand."""
+    limits = settings.chunk_limits(key)
     return (
-        f"v{RECIPE_VERSION} chunk={settings.chunk_size}/{settings.chunk_overlap} "
+        f"v{RECIPE_VERSION} chunk={limits.size}/{limits.overlap} "
         f"profile={settings.embedding_provider}/{settings.embedding_model}/{settings.embedding_dimensions}"
     )
 
@@ -88,13 +89,14 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
 
 def order_for(key: str, size: int, settings: Settings) -> Order:
     """How an object of so many bytes is read. Most are read in a fraction of a second: what is small has no five minutes."""
+    limits = settings.chunk_limits(key)
     return Order(
         name=Path(key).name,
         timeout=min(settings.extract_timeout, _SECONDS + _SECONDS_PER_BYTE * size),
         memory=settings.extract_memory,
         max_text_chars=settings.max_text_chars,
-        chunk_size=settings.chunk_size,
-        chunk_overlap=settings.chunk_overlap,
+        chunk_size=limits.size,
+        chunk_overlap=limits.overlap,
     )
 
 
@@ -111,7 +113,7 @@ def _is_served_already(lease: Lease, download: objects.Download, settings: Setti
         return False
     with transaction(settings.database_url) as connection:
         served = chunks.served_digest(connection, lease.document_id, lease.active_generation)
-    return served == (download.sha256, recipe(settings))
+    return served == (download.sha256, recipe(settings, lease.key))
 
 
 def _delete(lease: Lease, settings: Settings) -> Result:
@@ -161,7 +163,7 @@ def _store(
         "etag": download.facts.etag,
         "version_id": download.facts.version_id,
         "sha256": download.sha256,
-        "recipe": recipe(settings),
+        "recipe": recipe(settings, lease.key),
         "media_type": reading.media_type,
         "extractor": reading.extractor,
         "title": reading.title,
