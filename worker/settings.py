@@ -39,6 +39,12 @@ def _seconds(value: str) -> float:
     return number
 
 
+def _pdf_engine(value: str) -> str:
+    if value not in ("auto", "pdfium", "pdfminer"):
+        raise ValueError("must be auto, pdfium or pdfminer")
+    return value
+
+
 class ChunkLimits(NamedTuple):
     """Characters in a chunk, at most, and how many of them it may share with the one before."""
 
@@ -99,6 +105,9 @@ class Settings:
         "LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive
     )
     max_text_chars: int = _variable("LEX_INGEST_MAX_TEXT_CHARS", 20_000_000, "longer texts end FAILED `too_large`", _positive)
+    pdf_engine: str = _variable(
+        "LEX_INGEST_PDF_ENGINE", "auto", "what reads PDFs: `auto`, `pdfium` or `pdfminer` alone", _pdf_engine
+    )
     extract_timeout: float = _variable(
         "LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take, at most", _seconds
     )

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,9 @@ from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer
 
 from worker.domain.errors import NoText, Rejected
 from worker.domain.text import Extraction
-from worker.extract import pdf
-from worker.extract.blocks import Limits
-from worker.extract.pdf_layout import BAD_FROM, Line, badness, paragraphs
+from worker.extract import pdf, pdf_facts, pdf_fallback
+from worker.extract.blocks import NO_METADATA, BlockBuilder, Limits
+from worker.extract.pdf_layout import BAD_FROM, Line, badness, compounds, paragraphs
 from worker.extract.registry import extract
 
 
@@ -109,8 +112,72 @@ def test_pdfminer_reads_the_page_on_which_pdfium_finds_nothing_though_text_is_dr
     path.write_bytes(drawn("first", "second"))
     # The fault is injected: what pdfium would say of a font that it can't map.
     pages = {0: pdf._Page("first", [Line("first")]), 1: pdf._Page("", [], has_text=True)}
-    seconds, engines = pdf._second_opinion(path, pages, Limits())
-    assert (seconds[0].text, seconds[1].text.strip(), engines) == ("first", "second", "pdfium+pdfminer")
+    builder = BlockBuilder(Limits())
+    seconds = pdf._second_opinion(path, pages, Limits(), builder)
+    assert (seconds[0].text, seconds[1].text.strip()) == ("first", "second")
+    extraction = pdf._finish(seconds, None, NO_METADATA, builder)
+    assert (extraction.extractor, extraction.metadata.engines) == ("pdfium+pdfminer", "pdfium 1; pdfminer 2")
+
+
+def test_a_second_opinion_that_takes_too_long_leaves_what_there_is_and_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(drawn("first", "second"))
+
+    def never_done(_: object) -> pdf_fallback.ReadPage:
+        while True:
+            with contextlib.suppress(Exception):  # as pdfminer does in many places
+                time.sleep(0.01)
+
+    monkeypatch.setattr(pdf_fallback, "_read", never_done)
+    monkeypatch.setattr(pdf, "_SECOND_OPINION_SECONDS", 0.2)
+    pages = {0: pdf._Page("first", [Line("first")]), 1: pdf._Page("", [], has_text=True)}
+    builder = BlockBuilder(Limits())
+    assert pdf._second_opinion(path, pages, Limits(), builder) == pages
+    assert builder.warnings == ["pages that read badly, and were not read a second time: 1"]
+
+
+def test_one_broken_page_is_read_a_second_time_too(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(drawn("first", "second", "third"))
+    pages = {number: pdf._Page(text, [Line(text)]) for number, text in enumerate(("first", "second"))}
+    seconds = pdf._second_opinion(path, {**pages, 2: pdf._Page("", [], broken=True)}, Limits(), BlockBuilder(Limits()))
+    assert [seconds[number].text.strip() for number in range(3)] == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("engine", ["pdfium", "pdfminer"])
+def test_an_engine_can_be_named(tmp_path: Path, engine: str) -> None:
+    extraction = read(tmp_path, drawn("first", "second", "third"), Limits(pdf_engine=engine))
+    assert (extraction.extractor, extraction.metadata.engines) == (engine, f"{engine} 1-3")
+    assert [block.text for block in extraction.blocks] == ["first", "second", "third"]
+
+
+def test_what_the_file_says_of_itself_is_kept(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    canvas = Canvas(out, lang="en-GB")
+    canvas.setAuthor("A. Uthor")
+    canvas.drawString(72, 700, "text")
+    canvas.save()
+    known = read(tmp_path, out.getvalue()).metadata
+    assert (known.author, known.language) == ("A. Uthor", "en-GB")
+    assert datetime.fromisoformat(str(known.created)).tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("D:20240102030405+01'00'", "2024-01-02T03:04:05+01:00"),
+        ("D:20240102030405Z", "2024-01-02T03:04:05+00:00"),
+        ("20240102030405", "2024-01-02T03:04:05"),
+        ("D:202401", "2024-01-01"),
+        ("D:20241302", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_a_date_is_iso_8601_or_none(written: str, read_as: str | None) -> None:
+    assert pdf_facts.iso_date(written) == read_as
 
 
 @pytest.mark.parametrize(
@@ -140,7 +207,20 @@ def lines(*rows: tuple[str, float, float], width: float = 300.0) -> list[Line]:
 def test_a_hyphen_at_a_line_end_joins_the_word() -> None:
     assert paragraphs(lines(("a long exam-", 0, 100), ("ple of it", 0, 88))) == ["a long example of it"]
     assert paragraphs(lines(("a long exam\ufffe", 0, 100), ("ple of it", 0, 88))) == ["a long example of it"]
-    assert paragraphs(lines(("the Rhine-", 0, 100), ("Main area is", 0, 88)))[0].startswith("the Rhine-")
+
+
+@pytest.mark.parametrize("mark", ["-", "\ufffe", "\x02"])
+def test_a_word_keeps_the_hyphen_that_is_its_own(mark: str) -> None:
+    assert paragraphs(lines((f"the Rhine{mark}", 0, 100), ("Main area", 0, 88))) == ["the Rhine-Main area"]
+    assert paragraphs(lines((f"of COVID{mark}", 0, 100), ("19 it was", 0, 88))) == ["of COVID-19 it was"]
+    elsewhere = compounds(["A Well-Known fact."])
+    text = lines((f"is well{mark}", 0, 100), ("known and", 0, 88))
+    assert paragraphs(text, elsewhere.__contains__) == ["is well-known and"]
+    assert paragraphs(text) == ["is wellknown and"]
+
+
+def test_a_soft_hyphen_never_stays() -> None:
+    assert paragraphs(lines(("the exam\xad", 0, 100), ("Ple of it", 0, 88))) == ["the examPle of it"]
 
 
 def test_a_line_with_room_left_was_broken_on_purpose() -> None:

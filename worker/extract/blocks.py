@@ -26,14 +26,16 @@ NO_METADATA = Metadata()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one extraction may produce. ``max_text_chars`` counts the characters of all blocks.
+    """What one extraction may produce, and how. ``max_text_chars`` counts the characters of all blocks.
 
-    A block costs the worker's process some 600 bytes besides its text (measured: 1.5 million tiny ones, 850 MB).
+    A block costs the reader some 600 bytes besides its text (measured: 1.5 million tiny ones, 850 MB). ``pdf_engine`` is
+    ``auto``, ``pdfium`` or ``pdfminer``.
     """
 
     max_text_chars: int = 20_000_000
     max_pages: int = 20_000
     max_blocks: int = 400_000
+    pdf_engine: str = "auto"
 
 
 def clean(text: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -18,15 +19,16 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 
 from worker.domain.errors import NoText, Rejected
-from worker.domain.text import Extraction
-from worker.extract import pdf_fallback
-from worker.extract.blocks import BlockBuilder, Limits
-from worker.extract.pdf_layout import BAD_FROM, HYPHEN_MARKS, Line, badness, paragraphs
+from worker.domain.text import Extraction, Metadata
+from worker.extract import pdf_facts, pdf_fallback
+from worker.extract.blocks import NO_METADATA, BlockBuilder, Limits
+from worker.extract.pdf_layout import BAD_FROM, HYPHEN_MARKS, Line, badness, compounds, paragraphs
 
 _LINE = re.compile(f"[^\r\n{HYPHEN_MARKS}]*(?:[{HYPHEN_MARKS}]|\r?\n|\r|$)")
-_LOOKED_AT_OBJECTS = 2000
+_LOOKED_AT_OBJECTS = 50_000
 # pdfminer takes a quarter of a second a page: a book of bad pages must not end in a timeout.
 _MOST_SECOND_OPINIONS = 50
+_SECOND_OPINION_SECONDS = 20.0
 _MEDIA_TYPE = "application/pdf"
 
 
@@ -40,6 +42,7 @@ class _Page:
     drawn: bool = True
     has_text: bool = True
     broken: bool = False
+    engine: str = "pdfium"
 
     @property
     def doubtful(self) -> bool:
@@ -56,26 +59,36 @@ def extract(path: Path, limits: Limits) -> Extraction:
         Rejected: ``encrypted``, ``damaged``, ``too_many_pages``, ``too_large``.
         NoText: ``needs_ocr`` (pages with drawings and no text), ``empty``.
     """
-    title: str | None = None
+    builder = BlockBuilder(limits)
     try:
         document = pypdfium2.PdfDocument(path.read_bytes())
     except pypdfium2.PdfiumError as error:
+        if limits.pdf_engine == "pdfium":
+            raise _refusal(error) from None
         try:
             pages = _second_reading(path, limits)
-        except Rejected:
-            if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
-                raise Rejected("encrypted", "the PDF needs a password") from None
-            raise
-        return _finish(pages, "pdfminer", None, limits)
+        except Rejected as second:
+            raise (_refusal(error) if second.code != "too_many_pages" else second) from None
+        return _finish(pages, None, NO_METADATA, builder)
     try:
         if len(document) > limits.max_pages:
             raise Rejected("too_many_pages", f"the file has more than {limits.max_pages} pages")
-        title = document.get_metadata_value("Title")
-        pages = {number: _read(document, number) for number in range(len(document))}
+        title, metadata = document.get_metadata_value("Title"), pdf_facts.metadata(document)
+        if limits.pdf_engine == "pdfminer":
+            pages = _second_reading(path, limits)
+        else:
+            pages = {number: _read(document, number) for number in range(len(document))}
     finally:
         document.close()
-    pages, engines = _second_opinion(path, pages, limits)
-    return _finish(pages, engines, title, limits)
+    if limits.pdf_engine == "auto":
+        pages = _second_opinion(path, pages, limits, builder)
+    return _finish(pages, title, metadata, builder)
+
+
+def _refusal(error: pypdfium2.PdfiumError) -> Rejected:
+    if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+        return Rejected("encrypted", "the PDF needs a password")
+    return Rejected("damaged", "the PDF cannot be read")
 
 
 def _read(document: pypdfium2.PdfDocument, number: int) -> _Page:
@@ -139,33 +152,35 @@ def _places(textpage: pypdfium2.PdfTextPage, text: str) -> Callable[[int], tuple
 
 
 def _second_reading(path: Path, limits: Limits) -> dict[int, _Page]:
-    """All pages by pdfminer, of a file that pdfium refuses."""
-    read, _ = pdf_fallback.read_pages(path, None, limits.max_pages)
-    return {number: _as_page(page) for number, page in read.items()}
+    """All pages by pdfminer, of a file that pdfium refuses or that is to be read so; the sandbox's own limit bounds the time."""
+    reading = pdf_fallback.read_pages(path, None, limits.max_pages, None)
+    return {number: _as_page(page) for number, page in reading.pages.items()}
 
 
-def _second_opinion(path: Path, pages: dict[int, _Page], limits: Limits) -> tuple[dict[int, _Page], str]:
-    """The pages with what pdfminer reads better in the place of what pdfium read, and the engines used.
+def _second_opinion(path: Path, pages: dict[int, _Page], limits: Limits, builder: BlockBuilder) -> dict[int, _Page]:
+    """The pages with what pdfminer reads better in the place of what pdfium read.
 
-    A page that pdfium can't load may shift the numbers of pdfminer, which skips such pages; so that engine then gives all
-    pages or none. Where the two disagree on how many pages there are, pdfium's word stands.
+    pdfminer skips pages that it can't load, which shifts the numbers behind them. So its pages count only where it finds as many
+    as pdfium does; where pdfium lost half of the pages or more, its reading of the whole file counts if it has more text.
     """
     broken = sum(page.broken for page in pages.values())
-    doubtful = sorted(number for number, page in pages.items() if page.doubtful and not page.broken)
+    doubtful = sorted(number for number, page in pages.items() if page.doubtful or page.broken)
+    if not doubtful:
+        return pages
+    mostly_broken = 2 * broken >= len(pages)
+    wanted = None if mostly_broken else set(doubtful[:_MOST_SECOND_OPINIONS])
     try:
-        if broken and 2 * broken >= len(pages):
-            whole = _second_reading(path, limits)
-            return (whole, "pdfminer") if _with_text(whole) > _with_text(pages) else (pages, "pdfium")
-        if broken or not doubtful:
-            return pages, "pdfium"
-        read, count = pdf_fallback.read_pages(path, set(doubtful[:_MOST_SECOND_OPINIONS]), limits.max_pages)
+        reading = pdf_fallback.read_pages(path, wanted, limits.max_pages, _SECOND_OPINION_SECONDS)
     except Rejected:
-        return pages, "pdfium"
-    seconds = {number: _as_page(page) for number, page in read.items()}
-    better = {number: second for number, second in seconds.items() if second.better_than(pages[number])}
-    if not better or count != len(pages):
-        return pages, "pdfium"
-    return {**pages, **better}, "pdfminer" if len(better) == len(pages) else "pdfium+pdfminer"
+        return pages
+    seconds = {number: _as_page(page) for number, page in reading.pages.items()}
+    if mostly_broken:
+        return seconds if _with_text(seconds) > _with_text(pages) else pages
+    if len(seconds) < len(doubtful):
+        builder.warn(f"pages that read badly, and were not read a second time: {len(doubtful) - len(seconds)}")
+    if reading.count != len(pages):
+        return pages
+    return pages | {number: second for number, second in seconds.items() if second.better_than(pages[number])}
 
 
 def _with_text(pages: dict[int, _Page]) -> int:
@@ -174,15 +189,15 @@ def _with_text(pages: dict[int, _Page]) -> int:
 
 def _as_page(page: pdf_fallback.ReadPage) -> _Page:
     lines, drawn, broken = page
-    return _Page("\n".join(line.text for line in lines), lines, drawn, broken=broken)
+    return _Page("\n".join(line.text for line in lines), lines, drawn, broken=broken, engine="pdfminer")
 
 
-def _finish(pages: dict[int, _Page], engines: str, title: str | None, limits: Limits) -> Extraction:
-    builder = BlockBuilder(limits)
+def _finish(pages: dict[int, _Page], title: str | None, metadata: Metadata, builder: BlockBuilder) -> Extraction:
     silent = []
+    is_compound = _compounds_of(pages)
     for number, page in sorted(pages.items()):
         before = builder.count
-        for paragraph in paragraphs(page.lines):
+        for paragraph in paragraphs(page.lines, is_compound):
             builder.add(paragraph, page=number + 1)
         if builder.count == before and page.drawn:
             silent.append(number + 1)
@@ -192,7 +207,21 @@ def _finish(pages: dict[int, _Page], engines: str, title: str | None, limits: Li
         raise NoText("needs_ocr", "the pages hold drawings or images and no text")
     if silent:
         builder.warn(f"pages without text: {_ranges(silent)}")
-    return builder.finish(_MEDIA_TYPE, engines, title, len(pages))
+    read_by: dict[str, list[int]] = {}
+    for number, page in sorted(pages.items()):
+        read_by.setdefault(page.engine, []).append(number + 1)
+    engines = "; ".join(f"{engine} {_ranges(numbers)}" for engine, numbers in sorted(read_by.items()))
+    return builder.finish(_MEDIA_TYPE, "+".join(sorted(read_by)), title, len(pages), replace(metadata, engines=engines))
+
+
+def _compounds_of(pages: dict[int, _Page]) -> Callable[[str], bool]:
+    """Looks through the whole text only when a line is met that ends in a hyphen."""
+
+    @cache
+    def known() -> frozenset[str]:
+        return compounds(page.text for page in pages.values())
+
+    return lambda pair: pair.casefold() in known()
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pdfminer.converter import PDFPageAggregator
@@ -18,6 +19,7 @@ from pdfminer.pdfparser import PDFParser
 
 from worker.domain.errors import Rejected
 from worker.extract.pdf_layout import Line
+from worker.extract.time_limit import TimeIsUp, time_limit
 
 # It logs a line for each odd operator, with the document's own bytes in it.
 logging.getLogger("pdfminer").setLevel(logging.CRITICAL)
@@ -26,34 +28,48 @@ logging.getLogger("pdfminer").setLevel(logging.CRITICAL)
 ReadPage = tuple[list[Line], bool, bool]
 
 
-def read_pages(path: Path, wanted: set[int] | None, max_pages: int) -> tuple[dict[int, ReadPage], int]:
-    """Read pages by number from 0, or all of them; return them and how many pages there are.
+@dataclass(slots=True)
+class SecondReading:
+    """Pages by number from 0, how many the file has, and whether the time was up before all that were wanted were read."""
+
+    pages: dict[int, ReadPage] = field(default_factory=dict)
+    count: int = 0
+    broke_off: bool = False
+
+
+def read_pages(path: Path, wanted: set[int] | None, max_pages: int, seconds: float | None) -> SecondReading:
+    """Read some pages, or all, for so many seconds of wall time at most; what was read by then is given.
 
     Raises:
         Rejected: ``encrypted``, ``damaged``, ``too_many_pages``.
     """
-    found: dict[int, ReadPage] = {}
-    count = 0
+    reading = SecondReading()
     with path.open("rb") as file:
         try:
-            document = PDFDocument(PDFParser(file))
-            for number, page in enumerate(PDFPage.create_pages(document)):
-                count = number + 1
-                if number >= max_pages:
-                    raise Rejected("too_many_pages", f"the file has more than {max_pages} pages")
-                if wanted is None or number in wanted:
-                    found[number] = _read(page)
+            with time_limit(seconds):
+                _read_into(reading, PDFDocument(PDFParser(file)), wanted, max_pages)
+        except TimeIsUp:
+            reading.broke_off = True
         except (PDFPasswordIncorrect, PDFEncryptionError):
             raise Rejected("encrypted", "the PDF needs a password") from None
         except (MemoryError, Rejected):
             raise
         # pdfminer raises whatever a damaged file provokes: TypeError, KeyError, RecursionError …
         except Exception as error:
-            if not found:
+            if not reading.pages:
                 raise Rejected("damaged", f"the PDF cannot be read ({type(error).__name__})") from error
-    if not count:
+    if not reading.count and not reading.broke_off:
         raise Rejected("damaged", "the PDF has no pages")
-    return found, count
+    return reading
+
+
+def _read_into(reading: SecondReading, document: PDFDocument, wanted: set[int] | None, max_pages: int) -> None:
+    for number, page in enumerate(PDFPage.create_pages(document)):
+        reading.count = number + 1
+        if number >= max_pages:
+            raise Rejected("too_many_pages", f"the file has more than {max_pages} pages")
+        if wanted is None or number in wanted:
+            reading.pages[number] = _read(page)
 
 
 def _read(page: PDFPage) -> ReadPage:

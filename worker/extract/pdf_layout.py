@@ -7,6 +7,7 @@ for the next line's first word was broken on purpose; a hyphen at a line's end i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -14,6 +15,10 @@ from statistics import median
 # What pdfium puts where a line ends in a hyphen (its CPDF_TextPage), and the soft hyphen.
 HYPHEN_MARKS = "\ufffe\x02\xad"
 _HYPHENS = "-\u2010"
+_SOFT = "\xad"
+_PRINTED = {ord(mark): "-" for mark in HYPHEN_MARKS}
+_LAST_WORD, _FIRST_WORD = re.compile(r"[^\W_]+$"), re.compile(r"[^\W_]+")
+_COMPOUND = re.compile(r"[^\W_]+(?:-[^\W_]+)+")
 _SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
 _ODD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]")
 _BAD = re.compile(f"{_ODD.pattern}|\\(cid:\\d+\\)")
@@ -37,8 +42,11 @@ class Line:
         return self.top - self.bottom
 
 
-def paragraphs(lines: list[Line]) -> list[str]:
-    """Join lines, given in reading order, to the paragraphs of a page."""
+def paragraphs(lines: list[Line], is_compound: Callable[[str], bool] = lambda _: False) -> list[str]:
+    """Join lines, given in reading order, to the paragraphs of a page.
+
+    ``is_compound`` tells of ``well-known`` whether the document writes it so elsewhere: then a hyphen at a line's end is its own.
+    """
     lines = [line for line in lines if line.text.strip()]
     usual = _usual_pitch(lines)
     found: list[list[Line]] = []
@@ -47,7 +55,7 @@ def paragraphs(lines: list[Line]) -> list[str]:
             found[-1].append(line)
         else:
             found.append([line])
-    return [_join(paragraph) for paragraph in found]
+    return [_join(paragraph, is_compound) for paragraph in found]
 
 
 def _usual_pitch(lines: list[Line]) -> float:
@@ -77,22 +85,35 @@ def _continues(paragraph: list[Line], line: Line, usual: float) -> bool:
     return not (indented and _SENTENCE_END.search(last.text.rstrip()))
 
 
-def _join(paragraph: list[Line]) -> str:
+def _join(paragraph: list[Line], is_compound: Callable[[str], bool]) -> str:
     edge = max(line.right for line in paragraph)
     parts = [paragraph[0].text.strip()]
     for last, line in pairwise(paragraph):
         text = line.text.strip()
         before = parts[-1]
-        divided = before[-1] in _HYPHENS and len(before) > 1 and before[-2].isalpha() and text[0].islower()
-        if divided or before[-1] in HYPHEN_MARKS:
-            parts[-1] = before[:-1]
+        if _ends_in_hyphen(before):
+            parts[-1] = before[:-1] + ("-" if _keeps_hyphen(before, text, is_compound) else "")
         elif _same_row(last, line) or _wrapped(last, text, edge):
             parts.append(" ")
         else:
             parts.append("\n")
         parts.append(text)
     # A mark that joins nothing was a printed hyphen.
-    return "".join(parts).translate({ord(mark): "-" for mark in HYPHEN_MARKS})
+    return "".join(parts).translate(_PRINTED)
+
+
+def _ends_in_hyphen(line: str) -> bool:
+    return line[-1] in HYPHEN_MARKS or (line[-1] in _HYPHENS and len(line) > 1 and line[-2].isalpha())
+
+
+def _keeps_hyphen(before: str, after: str, is_compound: Callable[[str], bool]) -> bool:
+    """Rhine-Main and COVID-19 have one of their own, and so has a compound that stands elsewhere; a soft one is never printed."""
+    if before[-1] == _SOFT:
+        return False
+    left, right = _LAST_WORD.search(before[:-1]), _FIRST_WORD.match(after)
+    if left is None or right is None:
+        return True
+    return not after[0].islower() or is_compound(f"{left[0]}-{right[0]}")
 
 
 def _same_row(last: Line, line: Line) -> bool:
@@ -105,6 +126,12 @@ def _wrapped(last: Line, text: str, edge: float) -> bool:
         return False
     width = (last.right - last.left) / max(1, len(last.text))
     return last.right + width * (len(text.split(maxsplit=1)[0]) + 1) > edge
+
+
+def compounds(texts: Iterable[str]) -> frozenset[str]:
+    """The hyphenated pairs of words in these texts, in small letters: ``state-of-the-art`` has three."""
+    found = (part for text in texts if "-" in text for part in _COMPOUND.findall(text))
+    return frozenset(f"{left}-{right}" for part in found for left, right in pairwise(part.casefold().split("-")))
 
 
 def badness(text: str) -> float:

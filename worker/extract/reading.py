@@ -28,6 +28,7 @@ class Order:
     max_text_chars: int
     chunk_size: int
     chunk_overlap: int
+    pdf_engine: str = "auto"
 
 
 def read(path: Path, order: Order, formats: Iterable[registry.Format] = registry.FORMATS) -> Reading:
@@ -36,7 +37,7 @@ def read(path: Path, order: Order, formats: Iterable[registry.Format] = registry
     Raises:
         PermanentError: each failure, typed (``registry.extract``).
     """
-    extraction = registry.extract(path, order.name, Limits(order.max_text_chars), formats)
+    extraction = registry.extract(path, order.name, Limits(order.max_text_chars, pdf_engine=order.pdf_engine), formats)
     document = assemble(extraction.blocks)
     pieces = chunk(document, order.chunk_size, order.chunk_overlap)
     return Reading(

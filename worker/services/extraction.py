@@ -35,7 +35,7 @@ def recipe(settings: Settings, key: str) -> str:
     """Everything besides the bytes that decides the text, the chunks and where their vectors stand."""
     limits = settings.chunk_limits(key)
     return (
-        f"v{RECIPE_VERSION} chunk={limits.size}/{limits.overlap} "
+        f"v{RECIPE_VERSION} pdf={settings.pdf_engine} chunk={limits.size}/{limits.overlap} "
         f"profile={settings.embedding_provider}/{settings.embedding_model}/{settings.embedding_dimensions}"
     )
 
@@ -88,15 +88,18 @@ def extract_document(document_id: UUID, settings: Settings) -> Result | None:
 
 
 def order_for(key: str, size: int, settings: Settings) -> Order:
-    """How an object of so many bytes is read. Most are read in a fraction of a second: what is small has no five minutes."""
+    """How an object of so many bytes is read. Most are read in a fraction of a second: what is small has no five minutes, unless
+    pdfminer is to read it alone, which takes a quarter of a second a page."""
     limits = settings.chunk_limits(key)
+    seconds = _SECONDS + _SECONDS_PER_BYTE * size
     return Order(
         name=Path(key).name,
-        timeout=min(settings.extract_timeout, _SECONDS + _SECONDS_PER_BYTE * size),
+        timeout=settings.extract_timeout if settings.pdf_engine == "pdfminer" else min(settings.extract_timeout, seconds),
         memory=settings.extract_memory,
         max_text_chars=settings.max_text_chars,
         chunk_size=limits.size,
         chunk_overlap=limits.overlap,
+        pdf_engine=settings.pdf_engine,
     )
 
 
