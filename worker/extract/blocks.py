@@ -15,6 +15,11 @@ from worker.domain.text import Block, BlockKind, Extraction, Metadata
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # C0 and C1 controls but \n and \t, lone surrogates, noncharacters, BOM, and the soft hyphen, which hides a word from a search.
 _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
+# Something that a reader sees: not a space, a zero-width or direction mark, a filler or a variation selector.
+_VISIBLE = re.compile(
+    "[^\\s\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _LINE_PADDING = re.compile(r"[ \t\xa0]+(?=\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -35,8 +40,13 @@ class Limits:
 
 
 def clean(text: str) -> str:
-    """Return the text as it may be stored: ``\\n`` line ends, no control character, NUL or lone surrogate, no padding."""
+    """Return the text as it may be stored: ``\\n`` line ends, no control character, NUL or lone surrogate, no padding.
+
+    Text of invisible characters only is none; within text they stay, since some scripts need them in their words.
+    """
     text = _DROPPED.sub("", _LINE_ENDS.sub("\n", text))
+    if not _VISIBLE.search(text):
+        return ""
     return _BLANK_LINES.sub("\n\n", _LINE_PADDING.sub("", text)).strip()
 
 
