@@ -11,6 +11,7 @@ from typing import Any
 from lxml import etree
 
 from worker.domain.text import BlockKind
+from worker.extract import html_facts
 from worker.extract.blocks import BlockBuilder
 
 # Chinese and Japanese letters: between two of them a line end in the source is no space (CSS Text 3, 4.1.3).
@@ -196,7 +197,7 @@ class Page:
         match tag:
             case "img" | "area":
                 # The author's words in the picture's place; a page for browsers without scripts often repeats the picture.
-                alternative = element.get("alt") or element.get("title") or ""
+                alternative = element.get("alt") or element.get("title") or html_facts.picture_name(element)
                 if self._open["noscript"] and alternative in self._alternatives:
                     return ""
                 self._alternatives.add(alternative)
