@@ -93,7 +93,7 @@ class Corpus:
         return expected == "terminal" or outcome.code is not None
 
     def violations(self, bars: Mapping[str, float] = BARS) -> list[str]:
-        """What does not hold, a line each. ``bars`` says of a format which share of its files must be whole; else it is ``BAR``."""
+        """What does not hold, a line each. ``bars`` says of a format which share of its files must be whole, else ``BAR``."""
         found = [f"{self.deaths} deaths of the parsers' server"] if self.deaths else []
         shares: dict[str, list[bool]] = defaultdict(list)
         for item in self.outcomes:
