@@ -56,9 +56,8 @@ def main(times: int = 100, folder: str | None = None) -> int:
         for shape in ("prose", "paragraphs of 50 to 3200", "headings"):
             runs = [reflow(shape, seed, cut) for seed in range(max(1, times // 10))]
             most, of = max(runs)
-            sys.stdout.write(
-                f"100 pages reflow, {title}, {shape}: mean {sum(few for few, _ in runs) / len(runs):.1f}, most {most} of {of} chunks\n"
-            )
+            mean = sum(few for few, _ in runs) / len(runs)
+            sys.stdout.write(f"100 pages reflow, {title}, {shape}: mean {mean:.1f}, most {most} of {of} chunks\n")
     for shape in SHAPES:
         document = assemble(tuple(text_of(shape, random.Random(1), 1_000_000)))
         begun = time.process_time()

@@ -24,9 +24,9 @@ from worker.domain.boundaries import HIGHEST, LINES, SENTENCES, SPACES, Boundari
 from worker.domain.graphemes import joined, starts
 from worker.domain.text import DocumentText
 
-# The reach to each side, as a share of the longest piece. Measured at 4000/400, chunks of 40 documents, and how many of 1760
-# insertions of a paragraph changed more than 3 chunks: 0.45 gives 349 and 0.3 %, 0.5 345 and 0.5 %, 0.6 333 and 1.1 %, 0.7 323
-# and 2.2 %. (tests/benchmarks/chunk_stability.py)
+# The reach to each side, as a share of the longest piece. Measured at 4000/400, chunks of 40 documents, and how many of some
+# 2000 insertions of a paragraph changed more than 3 chunks: 0.4 gives 362 and 0.1 %, 0.45 352 and 0.2 %, 0.5 337 and 0.4 %,
+# 0.6 about 325 and 1.1 %, 0.7 about 315 and 2.2 % (tests/benchmarks/chunk_stability.py).
 _REACH = 0.5
 
 
