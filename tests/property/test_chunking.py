@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
+import regex
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -12,8 +13,8 @@ from worker.domain.chunking import chunk
 from worker.domain.graphemes import starts
 from worker.domain.text import Block, DocumentText, assemble
 
-# The rules of Unicode themselves, from a package that comes with cfn-lint.
-CLUSTER = pytest.importorskip("regex").compile(r"\X")
+# The rules of Unicode themselves.
+CLUSTER = regex.compile(r"\X")
 
 LETTERS = st.characters(blacklist_categories=("Cs", "Cc"))
 WORDS = st.text(LETTERS, min_size=1, max_size=30)
