@@ -103,8 +103,9 @@ class BlockBuilder:
         self._headings.clear()
 
     def warn(self, warning: str) -> None:
-        """Record a sentence for the user about something left out. It never holds text of the document."""
-        self.warnings.append(warning)
+        """Record a sentence for the user about something left out, once. It never holds text of the document."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     @property
     def texts(self) -> list[str]:

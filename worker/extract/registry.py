@@ -73,7 +73,7 @@ def detect(path: Path, name: str, formats: Iterable[Format] = FORMATS) -> Format
     claimed = next((format.media_type for format in formats if suffix in format.text_suffixes), None)
     # A mail may carry binary parts. One that calls itself a text is read as one, where its source reads as it is.
     may_be_mail = claimed in (None, "message/rfc822") or (claimed == "text/plain" and sniff_text.hides_text(head))
-    if may_be_mail and sniff_text.is_mail(head):
+    if may_be_mail and sniff_text.is_mail(head, named=claimed == "message/rfc822"):
         return _named(formats, "message/rfc822")
     shape = sniff.text_shape(head)
     if shape is None:
