@@ -63,6 +63,7 @@ class Page:
         self._pre = 0
         self._lists: list[tuple[Any, int]] = []
         self._marker = ""
+        self._brackets = True
         self._alternatives: set[str] = set()
 
     def walk(self, root: Any) -> None:
@@ -101,6 +102,9 @@ class Page:
             self._lists.append((element, _integer(element.get("start"), 1)))
         elif tag == "li":
             self._number(element)
+        elif tag == "ruby":
+            # Readings of Chinese letters; some bring brackets of their own for readers of plain text.
+            self._brackets = element.find("rp") is None
         self._text(self._spoken(element, tag))
         if tag in _MARKUP_AS_TEXT:
             self._embedded(element)
@@ -124,7 +128,7 @@ class Page:
             self._parts.append(" ")
         elif tag == "q":
             self._parts.append("\u201d")
-        elif tag == "rt" and _needs_brackets(element):
+        elif tag == "rt" and self._brackets:
             self._parts.append(")")
         if tag in _COUNTED:
             self._open[tag] -= 1
@@ -215,7 +219,7 @@ class Page:
             case "q":
                 return "\u201c"
             case "rt":
-                return "(" if _needs_brackets(element) else ""
+                return "(" if self._brackets else ""
         return ""
 
     def _embedded(self, frame: Any) -> None:
@@ -238,12 +242,6 @@ def _holds_data(table: Any) -> bool:
     if next(table.iter(*_HEADINGS), None) is not None:
         return False
     return any(len(row.findall("td")) + len(row.findall("th")) > 1 for row in table.iter("tr"))
-
-
-def _needs_brackets(reading: Any) -> bool:
-    """A reading of Chinese letters (ruby) that brings no brackets of its own for readers of plain text."""
-    parent = reading.getparent()
-    return parent is not None and parent.tag == "ruby" and parent.find("rp") is None
 
 
 def _integer(value: str | None, default: int) -> int:
