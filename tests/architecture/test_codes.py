@@ -42,3 +42,8 @@ def test_each_meaning_is_one_line_that_says_what_to_do() -> None:
         assert code.islower()
         assert sentence.endswith(".")
         assert ";" in sentence, "what is the matter; what to do"
+
+
+def test_the_readme_has_the_table() -> None:
+    readme = (WORKER.parent / "README.md").read_text()
+    assert [code for code, sentence in CODES.items() if f"| `{code}` | {sentence} |" not in readme] == []
