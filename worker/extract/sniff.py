@@ -32,6 +32,14 @@ SLIDE_PARTS = (
     "ms-powerpoint.slideshow.macroEnabled.main+xml",
 )
 
+SHEET_PARTS = (
+    "spreadsheetml.sheet.main+xml",
+    "spreadsheetml.template.main+xml",
+    "ms-excel.sheet.macroEnabled.main+xml",
+    "ms-excel.template.macroEnabled.main+xml",
+    "ms-excel.addin.macroEnabled.main+xml",
+)
+
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Stream names in an OLE directory are UTF-16 ([MS-CFB] 2.6.1); EncryptedPackage is [MS-OFFCRYPTO] 2.3.4.4.
 _OLE_STREAMS = (
@@ -82,6 +90,8 @@ _BINARY_SUFFIXES = frozenset(
         ".ppsx",
         ".xlsx",
         ".xlsm",
+        ".xltx",
+        ".xlsb",
         ".doc",
         ".ppt",
         ".xls",
@@ -128,8 +138,8 @@ def container_types(path: Path) -> tuple[str, str]:
         raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
     if part == "mimetype":
         return declared, declared.strip()[:100]
-    if "spreadsheetml" in declared:
-        return declared, OOXML + "spreadsheetml.sheet"
+    if "ms-excel.sheet.binary" in declared:
+        return declared, "application/vnd.ms-excel.sheet.binary.macroEnabled.12"
     return declared, "an OOXML container of another kind"
 
 
