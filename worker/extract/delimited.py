@@ -1,8 +1,8 @@
 """CSV and TSV: rows as tables; what doesn't parse as rows is read as plain text.
 
 Standard library csv, which reads quotes and quoted line ends as spreadsheets write them. Its Sniffer is not used: it decides by
-characters that repeat, and takes letters for delimiters. Alternatives: clevercsv (careful, 100 times slower), pandas (a table in
-memory, types guessed).
+characters that repeat, and takes letters for delimiters. Alternatives: clevercsv (tries all dialects on all of the file), pandas
+(a whole table in memory, types guessed).
 
 The delimiter is the one of tab, semicolon, bar and comma by which most of the first records have the same number of fields, at
 least two; of equals the first in that order (a decimal comma is common beside a semicolon, a semicolon in every row of a comma's

@@ -76,7 +76,8 @@ def checked(path: Path, allowed: int = MAX_INFLATED) -> Iterator[Container]:
             ZIP), ``encrypted`` (ZIP encryption), ``forbidden_doctype`` (Office never writes one; entities hide text or files).
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        # The file is closed even where an error's traceback still holds a part's stream.
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             yield Container(archive, allowed)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
         raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error

@@ -33,7 +33,7 @@ _PROPERTIES = {
 
 @dataclass(frozen=True, slots=True)
 class Relationship:
-    """``kind`` is the last word of the type's URI, as ``worksheet``; ``part`` the entry's name, None if there is no such entry."""
+    """``kind`` is the last word of the type's URI, as ``worksheet``; ``part`` the entry's name, None if there is none."""
 
     id: str
     kind: str

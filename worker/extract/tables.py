@@ -102,6 +102,8 @@ class TableWriter:
                 self._header = line if len(line) <= _MAX_HEADER else None
 
     def _render(self, row: Row) -> str:
+        if [column for column, _ in row] == self._columns:
+            return _SEPARATOR.join([text for _, text in row])
         cells: list[str] = []
         place = 0
         for column, text in row:

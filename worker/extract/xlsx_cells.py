@@ -22,6 +22,8 @@ MAX_STRINGS = 2_000_000
 _MAX_FORMATS = 1_000_000
 _MAX_COLUMN = 16_384
 _MAX_MERGED_COLUMNS = 1_000_000
+# A whole number of so few digits is shown as it is.
+_WHOLE_DIGITS = 15
 # A character that XML can't hold is written as its number (22.9.2.19).
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _MERGED = re.compile(
@@ -102,6 +104,9 @@ class Merges:
         # By column: the last row of the range it is in, and the cell that shows the range's value.
         self._covered: dict[int, tuple[int, int, int]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._ranges or self._covered)
+
     def hides(self, row: int, column: int) -> bool:
         """Whether the cell is in a range whose value another cell shows."""
         while self._ranges and self._ranges[-1][0] <= row:
@@ -138,7 +143,7 @@ class Cells:
             if not len(cell):
                 continue
             text = self._text(cell)
-            if text and not merges.hides(number, column):
+            if text and not (merges and merges.hides(number, column)):
                 cells.append((column, text))
         return cells if rising else sorted(dict(cells).items())
 
@@ -153,12 +158,11 @@ class Cells:
 
     def _text(self, cell: Any) -> str:
         kind = cell.get("t")
-        value = None
-        for child in cell:
-            if child.tag == _V:
-                value = child.text
-            elif child.tag == _IS:
-                return " ".join(string(child).split())
+        # The value is mostly the last child.
+        child = cell[-1] if cell[-1].tag == _V else next(cell.iterchildren(_V, _IS), None)
+        if child is not None and child.tag == _IS:
+            return " ".join(string(child).split())
+        value = child.text if child is not None else None
         if not value:
             self.formulas_without_result += value is None and cell.find(_F) is not None
             return ""
@@ -182,8 +186,10 @@ class Cells:
 
     def _number(self, value: str, style: str | None) -> str:
         try:
-            number = float(value)
             format = self._formats[int(style)] if style else None
+            if format is None and len(value) <= _WHOLE_DIGITS and value.isdecimal() and value[0] != "0":
+                return value
+            number = float(value)
         except (ValueError, IndexError):
             return " ".join(value.split())
         return shown(number, format, self._date1904) or value
