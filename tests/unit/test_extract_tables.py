@@ -408,6 +408,7 @@ def test_the_same_row_for_ever_is_cut_too() -> None:
     ("first", "repeated"),
     [
         (["Country", "2019", "2020"], True),
+        (["Country", "2024-01-01", "2024-02-01"], True),
         (["#", "Country", "Value"], True),
         (["x" * 100, "Country", "Value"], False),
         (["France", "12", "13"], False),
@@ -445,6 +446,7 @@ def test_a_second_table_behind_an_empty_row_has_its_own_header(tmp_path: Path) -
         ('a,b\n5" pipe,1\n"6 pipe,2\n7,3\n8,4\n', 'a | b\n5" pipe | 1\n"6 pipe | 2\n7 | 3\n8 | 4'),
         ("a,b,c\r1,,3\r,,\r4,5,\r", "a | b | c\n1 |  | 3\n4 | 5"),
         ("sep=;\na;b\n", "a | b"),
+        ('sep="\na,b\nc,d', 'sep="\na | b\nc | d'),
         ("\ufeffa,b\n1,2", "a | b\n1 | 2"),
     ],
 )

@@ -32,7 +32,7 @@ _SAMPLE_CHARS = 65_536
 _SAMPLE_RECORDS = 200
 _LINES = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
 # Excel's own hint, on a line of its own before the records.
-_HINT = re.compile(r"sep=([^\r\n])(?:\r\n?|\n)", re.IGNORECASE)
+_HINT = re.compile(r"sep=([^\w\s\"]|\t)(?:\r\n?|\n)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ _MAX_COLUMNS = 2000
 # A header this long takes a fifth of a block.
 _MAX_HEADER, _MAX_LABEL = 400, 60
 _LETTER = re.compile(r"[^\W\d_]")
-_YEAR = re.compile(r"(?:19|20)\d\d")
+_PERIOD = re.compile(r"(?:19|20)\d\d(?:-\d\d-\d\d)?")
 _SIGNS = frozenset("#№%€$£")
 _NO_LABELS = frozenset({"TRUE", "FALSE"})
 _SEPARATOR = " | "
@@ -160,5 +160,5 @@ def _is_label(text: str, below: str) -> bool:
         return False
     if _LETTER.search(text):
         return text not in _NO_LABELS and not text.startswith("#")
-    # A year is a label where it stands over something else.
-    return text in _SIGNS or (_YEAR.fullmatch(text) is not None and _YEAR.fullmatch(below) is None)
+    # A year or a date is a label where it stands over something else.
+    return text in _SIGNS or (_PERIOD.fullmatch(text) is not None and _PERIOD.fullmatch(below) is None)
