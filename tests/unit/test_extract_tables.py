@@ -100,6 +100,7 @@ def test_a_second_table_behind_an_empty_row_has_its_own_header(tmp_path: Path) -
         ('a,b\n"x, ""y""\nz",2\n', 'a | b\nx, "y" z | 2'),
         ('a,b\n5" pipe,1\n"6 pipe,2\n7,3\n8,4\n', 'a | b\n5" pipe | 1\n"6 pipe | 2\n7 | 3\n8 | 4'),
         ("a,b,c\r1,,3\r,,\r4,5,\r", "a | b | c\n1 |  | 3\n4 | 5"),
+        ('a, b\n"x, y", "p, q"\n', "a | b\nx, y | p, q"),
         ("sep=;\na;b\n", "a | b"),
         ('sep="\na,b\nc,d', 'sep="\na | b\nc | d'),
         ("\ufeffa,b\n1,2", "a | b\n1 | 2"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.workbooks import Change, code_of, one_cell, sheet_xml, workbook
-from worker.extract import ooxml_parts, xlsx_cells
+from worker.extract import ooxml_parts, xlsx, xlsx_cells
 from worker.extract.blocks import Limits
 
 
@@ -55,6 +55,16 @@ def test_a_broken_or_hostile_workbook_has_a_typed_end(
     random.seed(4)
     monkeypatch.setattr(ooxml_parts, "MAX_BETWEEN", 1_000_000)
     assert code_of(lambda: workbook(tmp_path, one_cell, change)) == code
+
+
+def test_countless_empty_rows_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx, "MAX_ROWS", 100)
+
+    def empty_rows(count: int) -> Change:
+        return lambda name, data: data.replace(b"</row>", b"</row>" + b"<row/>" * count) if name.endswith("sheet1.xml") else data
+
+    assert workbook(tmp_path, one_cell, empty_rows(99)).blocks
+    assert code_of(lambda: workbook(tmp_path, one_cell, empty_rows(100))) == "too_large"
 
 
 def test_one_long_shared_string_in_many_cells_is_too_large_before_it_is_joined(tmp_path: Path) -> None:

@@ -50,7 +50,13 @@ class Dialect:
         """
         csv.field_size_limit(MAX_FIELD)
         lines = (match[0] for match in _LINES.finditer(text, start))
-        return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE)
+        # skipinitialspace: a quote behind a delimiter and a space still encloses its field.
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            skipinitialspace=True,
+        )
 
 
 def extract(path: Path, limits: Limits) -> Extraction:

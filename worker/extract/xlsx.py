@@ -26,6 +26,8 @@ _XDR = "{http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing}"
 _THREADED = "{http://schemas.microsoft.com/office/spreadsheetml/2018/threadedcomments}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _RELATION_ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+# What Excel allows: to count millions of empty ones costs time and gives nothing.
+MAX_ROWS = 1_048_576
 _ANCHORS = (f"{_XDR}twoCellAnchor", f"{_XDR}oneCellAnchor", f"{_XDR}absoluteAnchor")
 
 
@@ -122,7 +124,9 @@ class _Workbook:
         """Number and cells of each row with text in it. What stands behind the rows is not read."""
         merges = Merges(self._container.blocks(part))
         number = 0
-        for element in elements(self._container.blocks(part), f"{S}row", f"{S}sheetData"):
+        for count, element in enumerate(elements(self._container.blocks(part), f"{S}row", f"{S}sheetData")):
+            if count > MAX_ROWS:
+                raise Rejected("too_large", f"a sheet has more than {MAX_ROWS} rows")
             if element.tag == f"{S}sheetData":
                 return
             given = element.get("r", "")

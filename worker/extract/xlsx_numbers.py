@@ -70,7 +70,8 @@ def shown(value: float, format: NumberFormat | None, date1904: bool) -> str:
     if format is None or not math.isfinite(value):
         return general(value)
     if format.percent is not None:
-        return f"{value * 100:.{format.percent}f}%"
+        # Excel rounds halves up, of the 15 digits that it knows: 0.125 is 13%.
+        return f"{value * 100 * (1 + 1e-14):.{format.percent}f}%"
     first = 0 if date1904 else 1
     if value < 0 or value >= _MAX_DAY + 1 or (format.date and value < first):
         return general(value)
