@@ -47,7 +47,7 @@ def test_a_file_without_an_extractor_is_unsupported_with_its_type(tmp_path: Path
     [
         ({"readme.txt": "x"}, "application/zip"),
         ({"mimetype": "application/epub+zip"}, r"application/epub\+zip"),
-        ({"[Content_Types].xml": "spreadsheetml.sheet.main+xml"}, "spreadsheetml.sheet"),
+        ({"[Content_Types].xml": "application/vnd.ms-excel.sheet.binary.macroEnabled.main"}, "ms-excel.sheet.binary"),
     ],
 )
 def test_a_container_without_an_extractor_is_unsupported_with_its_type(
@@ -93,6 +93,7 @@ def test_a_file_that_is_not_what_it_says_is_rejected(tmp_path: Path, data: bytes
         (b"MZ is a good beginning for a word", "a.txt", "text"),
         (b"%PDF- is how a PDF begins"[1:], "a.txt", "text"),
         (b'{"a": 1}', "a.json", "json"),
+        (b"a\tb", "a.tsv", "csv"),
     ],
 )
 def test_the_content_decides_and_the_name_is_the_last_hint(tmp_path: Path, data: bytes, name: str, format: str) -> None:

@@ -1,4 +1,4 @@
-"""What every Office Open XML container passes before a library opens it: checks, then a repaired copy in memory.
+"""What every Office Open XML container passes before it is read: checks, then a stream of each part, or a repaired copy.
 
 Standard library zipfile. It never gives more bytes for an entry than the directory declares, and fails on more: so the
 declared sizes bound what can be read, and what is read is counted here besides.
@@ -11,6 +11,8 @@ import posixpath
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lxml import etree
@@ -22,9 +24,10 @@ MAX_INFLATED = 500_000_000
 # Office files in the field reach about 60; deflate's limit is 1032. Small entries may compress better than that.
 MAX_RATIO = 150
 RATIO_FROM = 20_000_000
-_BLOCK = 1_048_576
+_BLOCK = 131_072
 # A DOCTYPE in UTF-8 and in both UTF-16 orders; the declaration is case-sensitive (XML 1.0, 2.8).
 _DOCTYPES = (b"<!DOCTYPE", "<!DOCTYPE".encode("utf-16-le"), "<!DOCTYPE".encode("utf-16-be"))
+_LONGEST_DOCTYPE = max(map(len, _DOCTYPES))
 # Flag bit 0 of an entry: encrypted (APPNOTE.TXT 4.4.4).
 _ENCRYPTED = 0x1
 _XML_SUFFIXES = (".xml", ".rels", ".vml")
@@ -34,6 +37,52 @@ _TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006/"
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 
 
+class Container:
+    """The checked entries of an open ZIP. All that is ever read of them, twice or not, is counted against ``allowed`` bytes."""
+
+    def __init__(self, archive: zipfile.ZipFile, allowed: int) -> None:
+        check_directory(archive.infolist())
+        self._archive = archive
+        self._allowed = self._left = allowed
+        self.entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
+        # Part names are compared without regard to case (ISO/IEC 29500-2, 6.2.2.3).
+        self.names = {name.lower(): name for name in self.entries}
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """The content of the entry that has exactly this name, in order.
+
+        Raises:
+            Rejected: ``bomb``, ``forbidden_doctype``.
+        """
+        tail = b""
+        with self._archive.open(self.entries[name]) as stream:
+            while block := stream.read(_BLOCK):
+                self._left -= len(block)
+                if self._left < 0:
+                    raise Rejected("bomb", f"the container inflates to more than {self._allowed} bytes")
+                seen = tail + block
+                if any(doctype in seen for doctype in _DOCTYPES):
+                    raise Rejected("forbidden_doctype", "a part has a document type declaration")
+                tail = block[-_LONGEST_DOCTYPE:]
+                yield block
+
+
+@contextmanager
+def checked(path: Path, allowed: int = MAX_INFLATED) -> Iterator[Container]:
+    """Open a container for reading its parts one by one.
+
+    Raises:
+        Rejected: ``bomb`` (too many entries, too many bytes, or a compression ratio that no document has), ``damaged`` (a broken
+            ZIP), ``encrypted`` (ZIP encryption), ``forbidden_doctype`` (Office never writes one; entities hide text or files).
+    """
+    try:
+        # The file is closed even where an error's traceback still holds a part's stream.
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            yield Container(archive, allowed)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
+        raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
+
+
 def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
     """Check the container and return a copy for the library: XML parts whole, media empty, dead relationships left out.
 
@@ -41,39 +90,28 @@ def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
     library opens (a template or a file with macros has the same content).
 
     Raises:
-        Rejected: ``bomb`` (too many entries, too many bytes, or a compression ratio that no document has), ``damaged`` (a broken
-            ZIP), ``encrypted`` (ZIP encryption), ``forbidden_doctype`` (Office never writes one; entities hide text or files).
+        Rejected: as ``checked``.
     """
     copy = io.BytesIO()
-    try:
-        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as repaired:
-            _copy(archive, repaired, main_types)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
-        raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
+    with checked(path) as container, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as repaired:
+        _copy(container, repaired, main_types)
     copy.seek(0)
     return copy
 
 
-def _copy(archive: zipfile.ZipFile, repaired: zipfile.ZipFile, main_types: tuple[str, ...]) -> None:
-    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
-    check_directory(list(archive.infolist()))
-    names = {name.lower(): name for name in entries}
-    inflated = 0
-    for name, entry in entries.items():
+def _copy(container: Container, repaired: zipfile.ZipFile, main_types: tuple[str, ...]) -> None:
+    for name in container.entries:
         if not name.lower().endswith(_XML_SUFFIXES):
             repaired.writestr(name, b"")
             continue
-        data = read_entry(archive, entry, MAX_INFLATED - inflated)
-        refuse_doctype(data)
-        inflated += len(data)
         member = name
-        data = transitional(data)
+        data = transitional(b"".join(container.blocks(name)))
         if name.lower() == "[content_types].xml":
             member = "[Content_Types].xml"
             for other in main_types[1:]:
                 data = data.replace(_content_type(other), _content_type(main_types[0]))
         elif name.lower().endswith(".rels"):
-            data = _live_relationships(name, data, names)
+            data = _live_relationships(name, data, container.names)
         repaired.writestr(member, data)
 
 

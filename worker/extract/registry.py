@@ -40,11 +40,13 @@ FORMATS: tuple[Format, ...] = (
     Format("pdf", "application/pdf", "worker.extract.pdf", magic=(b"%PDF-",)),
     Format("docx", sniff.OOXML + "wordprocessingml.document", "worker.extract.docx", content_types=sniff.WORD_PARTS),
     Format("pptx", sniff.OOXML + "presentationml.presentation", "worker.extract.pptx", content_types=sniff.SLIDE_PARTS),
+    Format("xlsx", sniff.OOXML + "spreadsheetml.sheet", "worker.extract.xlsx", content_types=sniff.SHEET_PARTS),
     Format("html", "text/html", "worker.extract.html", looks_like="html", text_suffixes=(".html", ".htm", ".xhtml")),
     Format("markdown", "text/markdown", "worker.extract.markdown", text_suffixes=(".md", ".markdown", ".mkd", ".mdown")),
     Format("eml", "message/rfc822", "worker.extract.eml", text_suffixes=(".eml", ".mbox", ".mht", ".mhtml")),
     Format("json", "application/json", "worker.extract.json_text", text_suffixes=(".json", ".jsonl", ".ndjson")),
-    Format("text", "text/plain", "worker.extract.text", text_suffixes=(".txt", ".text", ".log", ".csv", ".tsv")),
+    Format("csv", "text/csv", "worker.extract.delimited", text_suffixes=(".csv", ".tsv", ".tab")),
+    Format("text", "text/plain", "worker.extract.text", text_suffixes=(".txt", ".text", ".log")),
 )
 
 

@@ -30,6 +30,14 @@ SLIDE_PARTS = (
     "ms-powerpoint.slideshow.macroEnabled.main+xml",
 )
 
+SHEET_PARTS = (
+    "spreadsheetml.sheet.main+xml",
+    "spreadsheetml.template.main+xml",
+    "ms-excel.sheet.macroEnabled.main+xml",
+    "ms-excel.template.macroEnabled.main+xml",
+    "ms-excel.addin.macroEnabled.main+xml",
+)
+
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Stream names in an OLE directory are UTF-16 ([MS-CFB] 2.6.1); EncryptedPackage is [MS-OFFCRYPTO] 2.3.4.4.
 _OLE_STREAMS = (
@@ -80,6 +88,8 @@ _BINARY_SUFFIXES = frozenset(
         ".ppsx",
         ".xlsx",
         ".xlsm",
+        ".xltx",
+        ".xlsb",
         ".doc",
         ".ppt",
         ".xls",

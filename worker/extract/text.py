@@ -1,4 +1,4 @@
-"""Plain text, and whatever reads well as plain text (CSV, JSON, logs, source code): paragraphs are split at blank lines.
+"""Plain text, and whatever reads well as plain text (JSON, logs, source code): paragraphs are split at blank lines.
 
 No library: the work is in worker.extract.encodings, which names its own.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from worker.domain.errors import Rejected
 from worker.domain.text import Extraction
 from worker.extract.blocks import BlockBuilder, Limits
-from worker.extract.encodings import decode
+from worker.extract.encodings import Decoded, decode
 
 _LINE_ENDS = re.compile("\r\n?|[\x85\u2028]")
 _PARAGRAPH_END = re.compile("\n[ \t\xa0]*\n|[\f\u2029]")
@@ -26,7 +26,16 @@ def extract(path: Path, limits: Limits) -> Extraction:
         Rejected: ``type_mismatch`` (binary data), ``too_large``.
         NoText: ``empty``.
     """
-    decoded = decode(read_bounded(path, limits))
+    return paragraphs(decode(read_bounded(path, limits)), limits)
+
+
+def paragraphs(decoded: Decoded, limits: Limits) -> Extraction:
+    """The blocks of a text that is decoded already.
+
+    Raises:
+        Rejected: ``too_large``.
+        NoText: ``empty``.
+    """
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
