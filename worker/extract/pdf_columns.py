@@ -1,12 +1,13 @@
-"""Two columns whose lines a file draws in turns, left, right, left: read one after the other. Pure.
+"""Two or three columns whose lines a file draws in turns, left, right, left: read one after the other. Pure.
 
 Most files draw a column at a time, and then their order is kept. A table is drawn in turns too, and must stay rows: so only a
-page that looks like running text on both sides of one clear gutter is put in another order.
+page that looks like running text on all sides of clear gutters is put in another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
@@ -14,7 +15,13 @@ from worker.extract.pdf_layout import Line
 
 # A column of fewer lines may as well be a cell.
 _LEAST_LINES = 6
-# Of the lines, at most so many may cross the gutter: titles, abstracts, wide tables.
+# How often the lines of a page step to the right, at least, where columns are drawn in turns.
+_LEAST_TURNS = 2
+# A gutter is so many line heights wide.
+_GUTTER = 0.5
+# Of the lines of a column's length, at most so many may stand in it: what is centred on the page, page numbers.
+_IN_GUTTER = 0.04
+# Of the lines, at most so many may cross a gutter: titles, abstracts, wide tables.
 _CROSSING = 0.35
 # A line is full at this share of its column's width. Most lines of running text are, and most cells are not.
 _FULL, _MOST_FULL = 0.75, 0.6
@@ -25,60 +32,75 @@ _GOES_ON = 0.25
 
 
 def column_by_column(lines: Sequence[Line]) -> list[Line] | None:
-    """The lines of a page in the order of its two columns; None where there are none, or they stand in order already.
+    """The lines of a page in the order of its two or three columns; None where there are none, or they stand in order already.
 
-    What crosses the gutter divides the page: columns above it are read before it.
+    What crosses a gutter divides the page: columns above it are read before it.
     """
-    gutter = _gutter(lines)
-    if gutter is None:
+    leaps = sum(after.left > before.right for before, after in pairwise(lines))
+    if leaps < _LEAST_TURNS or len(lines) < 2 * _LEAST_LINES or any(line.height <= 0 for line in lines):
         return None
-    left, right, crossing = _sides(lines, gutter)
-    if not _are_columns(left, right) or len(crossing) > _CROSSING * len(lines):
-        return None
-    sides = [line.left >= gutter for line in lines if line.right <= gutter or line.left >= gutter]
-    if sum(before != after for before, after in pairwise(sides)) < max(4, len(sides) // 3):
+    return next((found for gutters in _gutters(lines) if (found := _in_order(lines, gutters))), None)
+
+
+def _gutters(lines: Sequence[Line]) -> Iterator[list[float]]:
+    """The middles of the strips that no line stands in that could stand in one of two columns, then in one of three."""
+    width = max(line.right for line in lines) - min(line.left for line in lines)
+    least = _GUTTER * median(line.height for line in lines)
+    for columns in (2, 3):
+        spans = [(line.left, line.right) for line in lines if line.right - line.left < width / (columns - 0.2)]
+        gutters = [(left + right) / 2 for left, right in _free_strips(spans) if right - left > least]
+        if len(gutters) == columns - 1:
+            yield gutters
+
+
+def _free_strips(spans: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The strips that next to none of the spans stands in, with enough of them on both sides."""
+    few = _IN_GUTTER * len(spans)
+    open_from: float | None = None
+    begun = ended = 0
+    for at, is_begin in sorted([(left, True) for left, _ in spans] + [(right, False) for _, right in spans]):
+        begun += is_begin
+        ended += not is_begin
+        is_free = begun - ended <= few
+        if is_free and open_from is None and ended >= _LEAST_LINES:
+            open_from = at
+        elif not is_free and open_from is not None:
+            yield open_from, at
+            open_from = None
+
+
+def _in_order(lines: Sequence[Line], gutters: list[float]) -> list[Line] | None:
+    columns: list[list[Line]] = [[] for _ in range(len(gutters) + 1)]
+    crossing: list[Line] = []
+    turns: list[int] = []
+    for line in lines:
+        number = bisect(gutters, line.left)
+        if number != bisect(gutters, line.right):
+            crossing.append(line)
+        else:
+            columns[number].append(line)
+            turns.append(number)
+    changes = sum(before != after for before, after in pairwise(turns))
+    if len(crossing) > _CROSSING * len(lines) or changes < max(2 * _LEAST_TURNS, len(turns) // 3) or not _are_columns(columns):
         return None
     crossing.sort(key=lambda line: -line.bottom)
     ordered: list[Line] = []
     above = float("inf")
     for divider in [*crossing, None]:
         below = divider.bottom if divider else float("-inf")
-        for side in (left, right):
-            ordered += [line for line in side if below < line.bottom <= above]
+        ordered += [line for column in columns for line in column if below < line.bottom <= above]
         if divider:
             ordered.append(divider)
         above = below
     return ordered
 
 
-def _gutter(lines: Sequence[Line]) -> float | None:
-    """The middle of the widest strip, somewhere in the middle of the page, that no line of half its width stands in."""
-    if len(lines) < 2 * _LEAST_LINES or any(line.height <= 0 for line in lines):
-        return None
-    start, end = min(line.left for line in lines), max(line.right for line in lines)
-    width = end - start
-    narrow = sorted((line.left, line.right) for line in lines if line.right - line.left < 0.55 * width)
-    best, covered = (0.0, 0.0), start
-    for left, right in narrow:
-        middle = (left + covered) / 2
-        if 0.35 * width < middle - start < 0.65 * width:
-            best = max(best, (left - covered, middle))
-        covered = max(covered, right)
-    return best[1] if best[0] > 0.5 * median(line.height for line in lines) else None
-
-
-def _sides(lines: Sequence[Line], gutter: float) -> tuple[list[Line], list[Line], list[Line]]:
-    left = [line for line in lines if line.right <= gutter]
-    right = [line for line in lines if line.left >= gutter]
-    return left, right, [line for line in lines if line.left < gutter < line.right]
-
-
-def _are_columns(left: list[Line], right: list[Line]) -> bool:
-    """Whether both sides are running text, in columns of about one width."""
-    if min(len(left), len(right)) < _LEAST_LINES:
+def _are_columns(columns: list[list[Line]]) -> bool:
+    """Whether all are running text, and about as wide as each other."""
+    if min(map(len, columns)) < _LEAST_LINES:
         return False
-    widths = [max(line.right for line in side) - min(line.left for line in side) for side in (left, right)]
-    return min(widths) > 0.7 * max(widths) and all(map(_is_running_text, (left, right), widths))
+    widths = [max(line.right for line in column) - min(line.left for line in column) for column in columns]
+    return min(widths) > 0.7 * max(widths) and all(map(_is_running_text, columns, widths))
 
 
 def _is_running_text(side: list[Line], width: float) -> bool:

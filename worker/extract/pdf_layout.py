@@ -16,9 +16,10 @@ from typing import NamedTuple
 HYPHEN_MARKS = "\ufffe\x02\xad"
 _HYPHENS = "-\u2010"
 _SOFT = "\xad"
+_MARK = re.compile(f"[{HYPHEN_MARKS}]")
 _PRINTED = {ord(mark): "-" for mark in HYPHEN_MARKS}
 _LAST_WORD, _FIRST_WORD = re.compile(r"[^\W_]+$"), re.compile(r"[^\W_]+")
-_COMPOUND = re.compile(r"[^\W_]+(?:-[^\W_]+)+")
+_LONGEST_WORD = 60
 _SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
 _ODD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]")
 _BAD = re.compile(f"{_ODD.pattern}|\\(cid:\\d+\\)")
@@ -150,7 +151,8 @@ def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list
         before = run
     ends = [0, *accumulate(map(len, parts))]
     # A mark that joins nothing was a printed hyphen.
-    return "".join(parts).translate(_PRINTED), [ends[begin] for begin in begins]
+    text = "".join(parts)
+    return text.translate(_PRINTED) if _MARK.search(text) else text, [ends[begin] for begin in begins]
 
 
 def _glue(parts: list[str], text: str, between: str, is_compound: IsCompound) -> tuple[str, ...]:
@@ -190,8 +192,13 @@ def _wrapped(last: Line, text: str, edge: float) -> bool:
 
 def compounds(texts: Iterable[str]) -> frozenset[str]:
     """The hyphenated pairs of words in these texts, in small letters: ``state-of-the-art`` has three."""
-    found = (part for text in texts if "-" in text for part in _COMPOUND.findall(text))
-    return frozenset(f"{left}-{right}" for part in found for left, right in pairwise(part.casefold().split("-")))
+    found = set()
+    for text in texts:
+        for before, after in pairwise(text.split("-")):
+            left, right = _LAST_WORD.search(before[-_LONGEST_WORD:]), _FIRST_WORD.match(after)
+            if left and right:
+                found.add(f"{left[0]}-{right[0]}".casefold())
+    return frozenset(found)
 
 
 def badness(text: str) -> float:
