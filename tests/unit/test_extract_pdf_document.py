@@ -184,8 +184,19 @@ def test_a_line_repeated_in_the_middle_of_pages_stays(tmp_path: Path) -> None:
 
 
 def test_pages_that_say_nothing_else_keep_it(tmp_path: Path) -> None:
-    data = pages(4, lambda canvas, _: canvas.drawString(72, 700, "FRAGILE"))
-    assert texts(read(tmp_path, data), "paragraph") == ["FRAGILE"] * 4
+    def draw(canvas: Canvas, _: int) -> None:
+        canvas.drawString(72, 700, "FRAGILE")
+        canvas.drawString(72, 100, "This side up")
+
+    assert texts(read(tmp_path, pages(4, draw)), "paragraph") == ["FRAGILE", "This side up"] * 4
+
+
+def test_the_same_number_at_one_place_is_a_cell_of_a_table(tmp_path: Path) -> None:
+    def draw(canvas: Canvas, number: int) -> None:
+        canvas.drawString(72, 800, "42")
+        canvas.drawString(72, 400, f"Something {'abcd'[number]}")
+
+    assert assemble(read(tmp_path, pages(3, draw)).blocks).text.count("42") == 3
 
 
 def test_roman_page_numbers_go() -> None:

@@ -149,7 +149,8 @@ def _keys(candidate: _Candidate) -> list[tuple[str, str]]:
     a line, so that "12 Chapter One" and "13 Chapter Two" are known as headers if those before them are.
     """
     text = " ".join(candidate.line.text.split())
-    keys = [(text, text)]
+    # The same number at one place of some pages is a cell of a table.
+    keys = [(text, text)] if any(map(str.isalpha, text)) else []
     for match in islice(_NUMBER.finditer(text), _NUMBERS):
         distance = int(match[0]) - candidate.page
         before, after = text[: match.start()], text[match.end() :]
