@@ -23,8 +23,6 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker import process
-
 # Seconds: AWS waits for the queue's visibility timeout; a person in front of a laptop should not have to.
 RETRY_AFTER = 5
 # Seconds after which a batch comes back whose receiver was killed. The handler is bounded to a few.
@@ -119,8 +117,10 @@ def deliver(sqs: Any, queue_url: str, queue_arn: str, handler: Callable[[dict[st
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    process.hide_memory()
     from handlers.s3_events import lambda_handler  # here, as a Lambda runtime imports it: it reads its settings then
+    from worker import process
+
+    process.hide_memory()
 
     queue_url = os.environ["QUEUE_URL"]
     config = Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 import time
+import tracemalloc
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -202,12 +203,19 @@ def test_a_mailbox_is_several_mails_and_its_quoted_lines_are_restored(tmp_path: 
         (b"From: me\nDate: some day\nSubject: a memo\n\nno date", "a", "text"),
         (b"Name: x\nVersion: 1\nDate: Mon, 2 Jan 2023 10:00:00\n\nmetadata", "a", "text"),
         (b"no header at all", "a.eml", "eml"),
+        (b"To: bob@b.org\nSubject: a draft\n\n" + bytes(range(256)) * 20, "a.eml", "eml"),
     ],
 )
 def test_a_mail_is_known_by_its_header(tmp_path: Path, data: bytes, name: str, format: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
     assert detect(path, name).name == format
+
+
+def test_binary_data_that_is_named_a_mail_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as caught:
+        read(tmp_path, bytes(range(256)) * 20)
+    assert caught.value.code == "type_mismatch"
 
 
 @pytest.mark.parametrize("data", [b"no header at all", "\ufeffno header at all".encode("utf-16")])
@@ -258,6 +266,24 @@ def test_a_hundred_thousand_parts_are_too_large(tmp_path: Path) -> None:
     with pytest.raises(Rejected) as caught:
         read(tmp_path, MIXED + b"--b\n\nx\n" * 100_000 + b"--b--")
     assert caught.value.code == "too_large"
+
+
+def test_a_mailbox_of_many_empty_parts_is_too_large(tmp_path: Path) -> None:
+    one = b"From ann@a.org Mon Jan  2 10:00:00 2023\n" + MIXED + b"--b\n\n" * 60 + b"\n"
+    assert len(read(tmp_path, one, limits=Limits(max_blocks=100)).blocks) == 2
+    with pytest.raises(Rejected) as caught:
+        read(tmp_path, one * 2, limits=Limits(max_blocks=100))
+    assert caught.value.code == "too_large"
+
+
+def test_mails_in_one_another_are_no_copies_of_one_another(tmp_path: Path) -> None:
+    data = (TOP + b"Content-Type: message/rfc822\n\n") * 40 + TOP + b"Content-Type: image/png\n\n" + b"x" * 2_000_000
+    tracemalloc.start()
+    extraction = read(tmp_path, data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (len(extraction.blocks), extraction.warnings) == (82, ("attachments were not read: 1",))
+    assert peak < 4 * len(data)
 
 
 @pytest.mark.parametrize(

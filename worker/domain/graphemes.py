@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-_ZWNJ, _ZWJ = "\u200c", "\u200d"
+_ZWJ = "\u200d"
 # What belongs to the character before it though it is no mark: joiners, Thai and Lao vowels, half-width Katakana sound marks.
 _FOLLOWERS = frozenset("\u200c\u200d\u0e33\u0eb3\uff9e\uff9f")
 # What belongs to the character behind it: number signs of Arabic, Syriac, Kaithi; letters of Indic scripts that stand in front.
@@ -86,6 +86,6 @@ def _ends_in_virama(text: str, position: int) -> bool:
         character = text[index]
         if unicodedata.combining(character) == _VIRAMA:
             return True
-        if character not in (_ZWNJ, _ZWJ) and unicodedata.category(character) not in _MARKS:
+        if not _follows(character):
             return False
     return False

@@ -19,6 +19,11 @@ _DROPPED = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\ud800-\udfff\uf
 # The look behind: without it, each space of a long run is tried as its beginning, which takes the square of the run's length.
 _LINE_PADDING = re.compile(r"(?<![ \t\xa0])[ \t\xa0]+(?=\n)")
 _PADDINGS = (" \n", "\t\n", "\xa0\n")
+# Something that a reader sees: not a space, a zero-width or direction mark, a filler or a variation selector.
+_VISIBLE = re.compile(
+    "[^\\s\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 _TITLE_LENGTH = 500
@@ -40,7 +45,10 @@ class Limits:
 
 
 def clean(text: str) -> str:
-    """Return the text as it may be stored: ``\\n`` line ends, no control character, NUL or lone surrogate, no padding."""
+    """Return the text as it may be stored: ``\\n`` line ends, no control character, NUL or lone surrogate, no padding.
+
+    Text of invisible characters only is none; within text they stay, since some scripts need them in their words.
+    """
     # Nearly all paragraphs are one line of printable characters; the expressions cost more than reading such a file.
     if not text.isprintable():
         text = _DROPPED.sub("", _LINE_ENDS.sub("\n", text.replace("\r\n", "\n")))
@@ -48,7 +56,7 @@ def clean(text: str) -> str:
             text = _LINE_PADDING.sub("", text)
         if "\n\n\n" in text:
             text = _BLANK_LINES.sub("\n\n", text)
-    return text.strip()
+    return text.strip() if _VISIBLE.search(text) else ""
 
 
 class BlockBuilder:
@@ -103,8 +111,9 @@ class BlockBuilder:
         self._headings.clear()
 
     def warn(self, warning: str) -> None:
-        """Record a sentence for the user about something left out. It never holds text of the document."""
-        self.warnings.append(warning)
+        """Record a sentence for the user about something left out, once. It never holds text of the document."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     @property
     def texts(self) -> list[str]:

@@ -44,7 +44,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
     """Read a mail or a mailbox: subject, the people and the date, the body, the names of attachments, attached messages.
 
     Raises:
-        Rejected: ``too_large`` (also a mail of more than ``MAX_PARTS`` parts).
+        Rejected: ``too_large`` (also more than ``MAX_PARTS`` parts in a mail, or in a mailbox more than it may have blocks).
         NoText: ``empty``.
     """
     data = path.read_bytes()
@@ -97,13 +97,14 @@ class _Reader:
         self.metadata: Metadata = NO_METADATA
         self._builder = builder
         self._limits = limits
-        self._parts = self._attachments = self._unreadable = self._too_deep = 0
+        self._parts = self._earlier_parts = self._attachments = self._unreadable = self._too_deep = 0
         self._cut: set[str] = set()
         self._guessed: set[str] = set()
 
     def mail(self, mail: Part) -> None:
         """Add one mail of the file; what the file says about itself is what its first mail does."""
         self.mails += 1
+        self._earlier_parts += self._parts
         self._parts = 0
         self._builder.leave_headings()
         self._message(mail, 0, 0)
@@ -143,6 +144,9 @@ class _Reader:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise Rejected("too_large", f"the mail has more than {MAX_PARTS} parts")
+        # Parts without a text never meet the limit of blocks.
+        if self._earlier_parts + self._parts > self._limits.max_blocks:
+            raise Rejected("too_large", f"the mailbox has more than {self._limits.max_blocks} parts")
         if depth > MAX_DEPTH:
             self._too_deep += 1
             return
@@ -158,8 +162,7 @@ class _Reader:
             if self._parts == before:
                 self._text(part, enclosed, alternatives)
         elif kind in _MESSAGES:
-            data = part.payload()
-            enclosed.messages.append((read_part(data, 0, len(data)), depth + 1))
+            enclosed.messages.append((part.message(), depth + 1))
         elif part.attached or not _READABLE.match(kind):
             self._attachments += 1
             self._name(part, enclosed)

@@ -70,6 +70,7 @@ def add_page(markup: str, builder: BlockBuilder) -> tuple[str | None, Any]:
         return None, None
     title = html_facts.title(root)
     builder.add(title, "heading")
+    builder.add(html_facts.refresh(root) or "", "note")
     page = Page(builder, lambda markup: _parse(markup)[0])
     page.walk(root)
     return title or page.first_heading, root

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from worker.domain.text import Metadata
 
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _DECLARED = re.compile(rb"<meta[^>]{0,300}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]{1,40})", re.IGNORECASE)
 _XML_DECLARED = re.compile(rb"\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_:.\-]{1,40})")
 _PROLOGUE = 65_536
@@ -31,6 +32,7 @@ _CREATED = (
 _MODIFIED = ("article:modified_time", "og:updated_time", "dcterms.modified", "dc.date.modified", "datemodified", "last-modified")
 _LANGUAGES = ("content-language", "dc.language", "dcterms.language", "og:locale")
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:[T ]\d\d:\d\d[0-9:.]{0,13} ?(?:Z|[+-]\d\d:?\d\d)?)?)?)?")
+_REFRESH = re.compile(r"\s*(\d{1,9})(?:\.\d*)?\s*(?:[;,]?\s*(?:url\s*=\s*)?[\"']?(.*?)[\"']?\s*)?", re.IGNORECASE | re.DOTALL)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,4}")
 
 
@@ -63,6 +65,24 @@ def metadata(root: Any) -> Metadata:
         modified=_first(said, _MODIFIED, iso_date),
         language=language(root.get("lang") or root.get("xml:lang")) or _first(said, _LANGUAGES, language),
     )
+
+
+def refresh(root: Any) -> str | None:
+    """Where a page sends its readers, as a text browser says it: ``Refresh (5 sec) https://…``; None for nowhere."""
+    for element in root.iter("meta"):
+        if element.get("http-equiv", "").strip().lower() == "refresh" and (
+            match := _REFRESH.fullmatch(element.get("content", ""))
+        ):
+            return f"Refresh ({match[1]} sec) {match[2] or ''}"
+    return None
+
+
+def picture_name(image: Any) -> str:
+    """What a picture shows whose author wrote no words for it: its file's name without the suffix. An empty text is meant so."""
+    source = image.get("src", "")
+    if image.get("alt") is not None or source[:5].lower() == "data:":
+        return ""
+    return unquote(re.split("[?#]", source)[0].rstrip("/").rpartition("/")[2]).partition(".")[0]
 
 
 def iso_date(value: str) -> str | None:

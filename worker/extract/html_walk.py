@@ -11,6 +11,7 @@ from typing import Any
 from lxml import etree
 
 from worker.domain.text import BlockKind
+from worker.extract import html_facts
 from worker.extract.blocks import BlockBuilder
 
 # Chinese and Japanese letters: between two of them a line end in the source is no space (CSS Text 3, 4.1.3).
@@ -62,6 +63,7 @@ class Page:
         self._pre = 0
         self._lists: list[tuple[Any, int]] = []
         self._marker = ""
+        self._brackets = True
         self._alternatives: set[str] = set()
 
     def walk(self, root: Any) -> None:
@@ -100,6 +102,9 @@ class Page:
             self._lists.append((element, _integer(element.get("start"), 1)))
         elif tag == "li":
             self._number(element)
+        elif tag == "ruby":
+            # Readings of Chinese letters; some bring brackets of their own for readers of plain text.
+            self._brackets = element.find("rp") is None
         self._text(self._spoken(element, tag))
         if tag in _MARKUP_AS_TEXT:
             self._embedded(element)
@@ -123,7 +128,7 @@ class Page:
             self._parts.append(" ")
         elif tag == "q":
             self._parts.append("\u201d")
-        elif tag == "rt" and _needs_brackets(element):
+        elif tag == "rt" and self._brackets:
             self._parts.append(")")
         if tag in _COUNTED:
             self._open[tag] -= 1
@@ -196,7 +201,7 @@ class Page:
         match tag:
             case "img" | "area":
                 # The author's words in the picture's place; a page for browsers without scripts often repeats the picture.
-                alternative = element.get("alt") or element.get("title") or ""
+                alternative = element.get("alt") or element.get("title") or html_facts.picture_name(element)
                 if self._open["noscript"] and alternative in self._alternatives:
                     return ""
                 self._alternatives.add(alternative)
@@ -214,7 +219,7 @@ class Page:
             case "q":
                 return "\u201c"
             case "rt":
-                return "(" if _needs_brackets(element) else ""
+                return "(" if self._brackets else ""
         return ""
 
     def _embedded(self, frame: Any) -> None:
@@ -237,12 +242,6 @@ def _holds_data(table: Any) -> bool:
     if next(table.iter(*_HEADINGS), None) is not None:
         return False
     return any(len(row.findall("td")) + len(row.findall("th")) > 1 for row in table.iter("tr"))
-
-
-def _needs_brackets(reading: Any) -> bool:
-    """A reading of Chinese letters (ruby) that brings no brackets of its own for readers of plain text."""
-    parent = reading.getparent()
-    return parent is not None and parent.tag == "ruby" and parent.find("rp") is None
 
 
 def _integer(value: str | None, default: int) -> int:

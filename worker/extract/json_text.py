@@ -19,7 +19,7 @@ from worker.extract.json_walk import Event, walk
 
 # Objects and arrays of one file: empty ones give no text, so that no other limit counts them.
 MAX_CONTAINERS = 5_000_000
-_BLOCK_CHARACTERS = 4_000
+_BLOCK_CHARACTERS = 2_000
 _LINE_CHARACTERS = 500
 # A longer string, or one of several lines, is prose: paragraphs of their own under the path.
 _PROSE_CHARACTERS = 200

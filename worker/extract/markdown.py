@@ -11,12 +11,15 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from worker.domain.text import Extraction
+from worker.domain.text import Extraction, Metadata
 from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.encodings import decode
+from worker.extract.html_facts import iso_date, language
+from worker.extract.text import read_bounded
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_TITLE = re.compile(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", re.MULTILINE)
+# Front matter is YAML; lines of "name: value" are all that is read of it, so that no document's YAML is ever evaluated.
+_FIELD = re.compile(r"^(title|authors?|date|updated|lastmod|lang|language):[ \t]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
 
 
 def extract(path: Path, limits: Limits) -> Extraction:
@@ -26,18 +29,18 @@ def extract(path: Path, limits: Limits) -> Extraction:
         Rejected: ``type_mismatch`` (binary data), ``too_large``.
         NoText: ``empty``.
     """
-    decoded = decode(path.read_bytes())
+    decoded = decode(read_bounded(path, limits))
     source = decoded.text.replace("\r\n", "\n").replace("\r", "\n")
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
-    title: str | None = None
+    said: dict[str, str] = {}
     front = _FRONT_MATTER.match(source)
     if front:
-        named = _TITLE.search(front[1])
-        title = named[1] if named else None
+        said = {field[1].lower(): _plain(field[2]) for field in reversed(list(_FIELD.finditer(front[1])))}
         builder.add(front[1])
         source = source[front.end() :]
+    title = said.get("title")
     # Inline parsing is the costly half, and the source is what is kept.
     tokens = MarkdownIt("commonmark").enable("table").disable("inline").parse(source)
     lines = source.split("\n")
@@ -56,4 +59,17 @@ def extract(path: Path, limits: Limits) -> Extraction:
             builder.add("\n".join(lines[start:end]), "table" if token.type == "table_open" else "paragraph")
         done = end
     builder.add("\n".join(lines[done:]))
-    return builder.finish("text/markdown", "markdown", title)
+    metadata = Metadata(
+        author=said.get("author") or said.get("authors"),
+        created=iso_date(said.get("date", "")),
+        modified=iso_date(said.get("lastmod") or said.get("updated", "")),
+        language=language(said.get("lang") or said.get("language")),
+    )
+    return builder.finish("text/markdown", "markdown", title, metadata=metadata)
+
+
+def _plain(value: str) -> str:
+    """A YAML value without its quotation marks, a list of them as words with commas."""
+    value = value.strip()
+    items = value[1:-1].split(",") if value[0] == "[" and value[-1] == "]" else [value]
+    return ", ".join(stripped for item in items if (stripped := item.strip().strip("\"'").strip()))

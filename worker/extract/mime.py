@@ -79,13 +79,10 @@ class Part:
                 return value.encode("latin-1", "replace")
         return None
 
-    def raw(self) -> bytes:
-        return self.data[self.start : self.end]
-
     def payload(self) -> bytes:
         """The bytes that the part carries, never more than it has."""
         encoding = str(self.content.get("content-transfer-encoding", "")).strip().lower()
-        raw = self.raw()
+        raw = self.data[self.start : self.end]
         if encoding == "quoted-printable":
             return binascii.a2b_qp(raw)
         if encoding != "base64":
@@ -94,6 +91,13 @@ class Part:
         other = _NO_BASE64.search(raw)
         end = max(raw.rfind(b"\n", 0, other.start()), raw.rfind(b"\r", 0, other.start())) + 1 if other else len(raw)
         return decode_base64(raw[:end]) + (b"\n" if end and other else b"") + raw[end:]
+
+    def message(self) -> Part:
+        """The message that the part carries. One that is not encoded is no copy: fifty in one another would be fifty."""
+        if str(self.content.get("content-transfer-encoding", "")).strip().lower() in ("base64", "quoted-printable"):
+            data = self.payload()
+            return read_part(data, 0, len(data))
+        return read_part(self.data, self.start, self.end)
 
     def children(self) -> Iterator[Part]:
         """The parts of a multipart, up to its closing delimiter; none where its delimiter is not named or not in it."""

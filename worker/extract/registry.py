@@ -13,7 +13,7 @@ from pathlib import Path
 
 from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
 from worker.domain.text import Extraction
-from worker.extract import sniff, sniff_text
+from worker.extract import containers, sniff, sniff_text
 from worker.extract.blocks import Limits
 
 
@@ -73,7 +73,7 @@ def detect(path: Path, name: str, formats: Iterable[Format] = FORMATS) -> Format
     claimed = next((format.media_type for format in formats if suffix in format.text_suffixes), None)
     # A mail may carry binary parts. One that calls itself a text is read as one, where its source reads as it is.
     may_be_mail = claimed in (None, "message/rfc822") or (claimed == "text/plain" and sniff_text.hides_text(head))
-    if may_be_mail and sniff_text.is_mail(head):
+    if may_be_mail and sniff_text.is_mail(head, named=claimed == "message/rfc822"):
         return _named(formats, "message/rfc822")
     shape = sniff.text_shape(head)
     if shape is None:
@@ -85,10 +85,12 @@ def detect(path: Path, name: str, formats: Iterable[Format] = FORMATS) -> Format
     for format in formats:
         if format.looks_like == shape:
             return format
+    if claimed not in (None, "text/plain"):
+        return _named(formats, claimed)
+    if claimed is None and sniff.is_html_fragment(head):
+        return _named(formats, "text/html")
     sniff.refuse_text_posing_as_binary(head, suffix)
-    if claimed in (None, "text/plain") and sniff_text.is_json(path, head):
-        return _named(formats, "application/json")
-    return _named(formats, claimed or "text/plain")
+    return _named(formats, "application/json" if sniff_text.is_json(path, head) else "text/plain")
 
 
 def extract(path: Path, name: str, limits: Limits, formats: Iterable[Format] = FORMATS) -> Extraction:
@@ -96,9 +98,11 @@ def extract(path: Path, name: str, limits: Limits, formats: Iterable[Format] = F
 
     Raises:
         PermanentError: each failure, typed. What a parser raises on a file is ``damaged``; running out of memory is ``memory``.
+        OSError: the file can't be opened.
     """
-    format = detect(path, name, formats)
+    format = None
     try:
+        format = detect(path, name, formats)
         read = importlib.import_module(format.module).extract
         result: Extraction = read(path, limits)
     except PermanentError:
@@ -106,8 +110,11 @@ def extract(path: Path, name: str, limits: Limits, formats: Iterable[Format] = F
     except MemoryError:
         raise Rejected("memory", "reading the file takes more memory than allowed") from None
     except Exception as error:
+        if format is None and isinstance(error, OSError):
+            raise
         # The error's own words may quote the document.
-        raise Rejected("damaged", f"the file cannot be read as {format.name} ({type(error).__name__})") from error
+        kind = format.name if format else "a file of any type"
+        raise Rejected("damaged", f"the file cannot be read as {kind} ({type(error).__name__})") from error
     return result
 
 
@@ -125,7 +132,7 @@ def _named(formats: tuple[Format, ...], media_type: str) -> Format:
 
 
 def _container(path: Path, formats: tuple[Format, ...]) -> Format:
-    declared, media_type = sniff.container_types(path)
+    declared, media_type = containers.container_types(path)
     for format in formats:
         if any(content_type in declared for content_type in format.content_types):
             return format

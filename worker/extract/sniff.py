@@ -1,4 +1,4 @@
-"""Facts about a file's bytes: magic numbers, the inside of containers, and what shape of text it is.
+"""Facts about a file's bytes: magic numbers, and what shape of text it is.
 
 Own code: libmagic (python-magic) needs a system library and its database does not look into OOXML containers; filetype
 and puremagic know magic numbers only. The tables are the published signatures of the formats.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import mmap
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 from worker.domain.errors import Rejected, Unsupported
@@ -96,9 +94,14 @@ _BINARY_SUFFIXES = frozenset(
         ".gif",
     ]
 )
-_HTML_START = re.compile(
-    r"(?:\s|<!--.*?-->|<\?xml[^>]*\?>)*<(?:!doctype\s+(?:html|\")|(?:html|head|body|title|meta|link|script|style|base|frameset|table|div|p|h[1-6]|"
-    r"center|font|span|ul|ol|a|b|i|img|br|hr|form|article|section|main|header|nav)(?:\s[^<>]*)?/?>)",
+# Atomic groups: a comment that was read once is not read anew in another way, or thirty comments would take a day.
+_PROLOGUE = r"(?>\s+|<!--.*?-->|<\?xml[^>]*\?>)*+"
+_HTML_PAGE = re.compile(
+    _PROLOGUE + r"<(?:!doctype\s+(?:html|\")|(?:html|head|body|frameset)(?:\s[^<>]*)?/?>)", re.IGNORECASE | re.DOTALL
+)
+_HTML_FRAGMENT = re.compile(
+    _PROLOGUE + r"<(?:title|meta|link|script|style|base|table|div|p|h[1-6]|center|font|span|ul|ol|dl|a|b|i|img|br|hr|pre|form|"
+    r"article|section|main|header|footer|nav|blockquote|noscript|iframe)(?:\s[^<>]*)?/?>",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -106,31 +109,6 @@ _HTML_START = re.compile(
 def is_zip(head: bytes) -> bool:
     """A ZIP with at least one entry, an empty one, or a spanned one (APPNOTE.TXT 4.3.6, 4.3.16, 8.5.3)."""
     return head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"))
-
-
-def container_types(path: Path) -> tuple[str, str]:
-    """The declared types of a ZIP container (its ``[Content_Types].xml`` or ``mimetype``) and its best single media type.
-
-    Raises:
-        Rejected: ``damaged``, the ZIP directory or that part can't be read.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.lower(): name for name in archive.namelist()}
-            for part in ("[content_types].xml", "mimetype"):
-                if part in names:
-                    with archive.open(names[part]) as stream:
-                        declared = stream.read(2_000_000).decode("utf-8", "replace")
-                    break
-            else:
-                return "", "application/zip"
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
-        raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
-    if part == "mimetype":
-        return declared, declared.strip()[:100]
-    if "spreadsheetml" in declared:
-        return declared, OOXML + "spreadsheetml.sheet"
-    return declared, "an OOXML container of another kind"
 
 
 def refuse_known_binary(path: Path, head: bytes, suffix: str) -> None:
@@ -166,9 +144,17 @@ def text_shape(head: bytes) -> str | None:
     """``html`` for a page, ``text`` for other text, None for binary data. A text that only mentions a tag is not a page."""
     if looks_binary(head):
         return None
+    return "html" if _HTML_PAGE.match(_ascii(head)) else "text"
+
+
+def is_html_fragment(head: bytes) -> bool:
+    """Whether text begins with an element of HTML, as a part of a page does, and many a Markdown file."""
+    return _HTML_FRAGMENT.match(_ascii(head)) is not None
+
+
+def _ascii(head: bytes) -> str:
     # A zero byte in every other place: UTF-16 without them is ASCII where it matters here.
-    sample = head.replace(b"\0", b"").decode("latin-1").lstrip("\xef\xbb\xbf\xff\xfe")
-    return "html" if _HTML_START.match(sample) else "text"
+    return head.replace(b"\0", b"").decode("latin-1").lstrip("\xef\xbb\xbf\xff\xfe")
 
 
 def refuse_text_posing_as_binary(head: bytes, suffix: str) -> None:

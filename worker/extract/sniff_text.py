@@ -26,11 +26,12 @@ _JSON_START = re.compile(rb"\s*(?:\{\s*(?:\"(?:[^\"\\]|\\.){0,1000}\"\s*:|\}\s*\
 _TAIL_BYTES = 4096
 
 
-def is_mail(head: bytes) -> bool:
+def is_mail(head: bytes, named: bool = False) -> bool:
     """Whether a file begins with the header of a mail or a post, or of the first one of a mailbox.
 
     Its lines up to the first blank one are fields and their continuations, three of them with well-known names; one is From,
-    another a date, a message id, a trace or a MIME version. A text that begins with "Subject:" is none.
+    another a date, a message id, a trace or a MIME version. A text that begins with "Subject:" is none. Where the file is
+    ``named`` as a mail one well-known field is enough: a draft has no sender and no date.
     """
     fields: dict[bytes, bytes] = {}
     lines = head.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n").splitlines()
@@ -45,6 +46,8 @@ def is_mail(head: bytes) -> bool:
         # The last line of a long header may be cut where the head ends.
         elif number < len(lines) - 1:
             return False
+    if named:
+        return not _KNOWN.isdisjoint(fields)
     if b"from" not in fields or len(_KNOWN & fields.keys()) < _FEWEST_FIELDS:
         return False
     return (
