@@ -18,14 +18,16 @@ BlockKind = Literal["paragraph", "heading", "table", "note"]
 class Block:
     """One paragraph, heading, table or note, in reading order.
 
-    ``page`` is the 1-based page, slide or sheet; None where the format has none. ``heading_path`` holds the headings that
-    stand above it, outermost first.
+    ``page`` is the 1-based page, slide or sheet on which it begins; None where the format has none. ``page_breaks`` says where
+    in ``text`` it goes on, on which page, if it goes over a page's end. ``heading_path`` holds the headings that stand above it,
+    outermost first.
     """
 
     text: str
     kind: BlockKind = "paragraph"
     page: int | None = None
     heading_path: tuple[str, ...] = ()
+    page_breaks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,10 @@ class Reading:
 
 
 def assemble(blocks: tuple[Block, ...]) -> DocumentText:
-    """Join blocks into the document text; neighbours with the same page and heading form one section."""
+    """Join blocks into the document text; neighbours with the same page and heading form one section.
+
+    A block that goes over a page's end is in two sections that touch: no place for a cut.
+    """
     parts: list[str] = []
     starts: list[int] = []
     sections: list[Section] = []
@@ -106,12 +111,20 @@ def assemble(blocks: tuple[Block, ...]) -> DocumentText:
         # A heading begins the section that it names.
         heading = block.text if block.kind == "heading" else block.heading_path[-1] if block.heading_path else None
         end = position + len(block.text)
-        last = sections[-1] if sections else None
-        if last is not None and (last.page, last.heading) == (block.page, heading):
-            sections[-1] = Section(last.char_start, end, last.page, last.heading)
-        else:
-            sections.append(Section(position, end, block.page, heading))
+        begin, page = position, block.page
+        for offset, next_page in block.page_breaks:
+            _extend(sections, Section(begin, position + offset, page, heading))
+            begin, page = position + offset, next_page
+        _extend(sections, Section(begin, end, page, heading))
         parts.append(block.text)
         starts.append(position)
         position = end
     return DocumentText(BLOCK_SEPARATOR.join(parts), tuple(sections), tuple(starts))
+
+
+def _extend(sections: list[Section], section: Section) -> None:
+    last = sections[-1] if sections else None
+    if last is not None and (last.page, last.heading) == (section.page, section.heading):
+        sections[-1] = Section(last.char_start, section.char_end, last.page, last.heading)
+    else:
+        sections.append(section)

@@ -7,6 +7,7 @@ the one place where they go.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from worker.domain.errors import NoText, Rejected
@@ -70,8 +71,14 @@ class BlockBuilder:
         self._characters = 0
         self._headings: list[tuple[int, str]] = []
 
-    def add(self, text: str, kind: BlockKind = "paragraph", page: int | None = None) -> None:
-        """Append a block under the current headings; a blank one is dropped.
+    def add(
+        self,
+        text: str,
+        kind: BlockKind = "paragraph",
+        page: int | None = None,
+        page_breaks: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        """Append a block under the current headings; a blank one is dropped. ``page_breaks`` counts in the text as given.
 
         Raises:
             Rejected: ``too_large``, the file holds more text or more blocks than the limit.
@@ -85,7 +92,8 @@ class BlockBuilder:
         if len(self._blocks) >= self._limits.max_blocks:
             raise Rejected("too_large", f"the file holds more than {self._limits.max_blocks} paragraphs")
         path = tuple(heading for _, heading in self._headings)
-        self._blocks.append(Block(cleaned, kind, page, path))
+        breaks = tuple((_place(cleaned, text[:offset]), number) for offset, number in page_breaks)
+        self._blocks.append(Block(cleaned, kind, page, path, breaks))
 
     def add_heading(self, level: int, text: str, page: int | None = None) -> None:
         """Append a heading; what follows stands under it until a heading of the same or a lower level number."""
@@ -137,6 +145,12 @@ class BlockBuilder:
             raise NoText("empty", "the file is sound and holds no text")
         known = Metadata(**{item.name: _line(getattr(metadata, item.name)) for item in fields(Metadata)})
         return Extraction(tuple(self._blocks), media_type, extractor, _line(title), page_count, tuple(self.warnings), known)
+
+
+def _place(cleaned: str, before: str) -> int:
+    """Where in a cleaned text that goes on which stands behind ``before`` in the text as given."""
+    at = len(clean(before))
+    return at + len(cleaned[at:]) - len(cleaned[at:].lstrip())
 
 
 def _line(text: str | None) -> str | None:

@@ -7,8 +7,6 @@ some files that pdfium refuses: the second engine here).
 
 from __future__ import annotations
 
-import ctypes
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,11 +18,11 @@ import pypdfium2.raw as pdfium
 
 from worker.domain.errors import NoText, Rejected
 from worker.domain.text import Extraction, Metadata
-from worker.extract import pdf_facts, pdf_fallback
+from worker.extract import pdf_document, pdf_facts, pdf_fallback
 from worker.extract.blocks import NO_METADATA, BlockBuilder, Limits
-from worker.extract.pdf_layout import BAD_FROM, HYPHEN_MARKS, Line, badness, compounds, paragraphs
+from worker.extract.pdf_layout import BAD_FROM, Line, badness, compounds
+from worker.extract.pdf_lines import lines_of
 
-_LINE = re.compile(f"[^\r\n{HYPHEN_MARKS}]*(?:[{HYPHEN_MARKS}]|\r?\n|\r|$)")
 _LOOKED_AT_OBJECTS = 50_000
 # pdfminer takes a quarter of a second a page: a book of bad pages must not end in a timeout.
 _MOST_SECOND_OPINIONS = 50
@@ -100,7 +98,7 @@ def _read(document: pypdfium2.PdfDocument, number: int) -> _Page:
         textpage = page.get_textpage()
         try:
             text = textpage.get_text_range()
-            lines = _lines(textpage, text)
+            lines = lines_of(textpage, text)
         finally:
             textpage.close()
         if text.strip():
@@ -111,44 +109,6 @@ def _read(document: pypdfium2.PdfDocument, number: int) -> _Page:
         return _Page("", [], broken=True)
     finally:
         page.close()
-
-
-def _lines(textpage: pypdfium2.PdfTextPage, text: str) -> list[Line]:
-    """The lines of a page's text with the places of their first and last letters."""
-    lines = []
-    place = _places(textpage, text)
-    for match in _LINE.finditer(text):
-        # Marks stay: they say how to join.
-        line = match[0].rstrip("\r\n")
-        if not line or line.isspace():
-            continue
-        start = match.start()
-        first = place(start + len(line) - len(line.lstrip()))
-        last = place(start + len(line.rstrip(HYPHEN_MARKS + " ")) - 1)
-        if first is None or last is None:
-            lines.append(Line(line))
-        else:
-            lines.append(Line(line, min(first[0], last[0]), first[1], max(first[2], last[2]), first[3]))
-    return lines
-
-
-def _places(textpage: pypdfium2.PdfTextPage, text: str) -> Callable[[int], tuple[float, float, float, float] | None]:
-    """A function from an index of the text to the box of that character: left, bottom, right, top; None where it has none.
-
-    One box is used again and again, and no call goes through pypdfium2's objects: a page has some eighty of them.
-    """
-    page, box = textpage.raw, pdfium.FS_RECTF()
-    target = ctypes.byref(box)
-    same = pdfium.FPDFText_CountChars(page) == len(text)
-
-    def place(index: int) -> tuple[float, float, float, float] | None:
-        if not same:
-            index = pdfium.FPDFText_GetCharIndexFromTextIndex(page, max(0, index))
-        if index < 0 or not pdfium.FPDFText_GetLooseCharBox(page, index, target):
-            return None
-        return box.left, box.bottom, box.right, box.top
-
-    return place
 
 
 def _second_reading(path: Path, limits: Limits) -> dict[int, _Page]:
@@ -193,14 +153,12 @@ def _as_page(page: pdf_fallback.ReadPage) -> _Page:
 
 
 def _finish(pages: dict[int, _Page], title: str | None, metadata: Metadata, builder: BlockBuilder) -> Extraction:
-    silent = []
-    is_compound = _compounds_of(pages)
-    for number, page in sorted(pages.items()):
-        before = builder.count
-        for paragraph in paragraphs(page.lines, is_compound):
-            builder.add(paragraph, page=number + 1)
-        if builder.count == before and page.drawn:
-            silent.append(number + 1)
+    for block in pdf_document.blocks({number + 1: page.lines for number, page in pages.items()}, _compounds_of(pages)):
+        if block.level:
+            builder.add_heading(block.level, block.text, block.page)
+        else:
+            builder.add(block.text, block.kind, block.page, block.page_breaks)
+    silent = [number + 1 for number, page in sorted(pages.items()) if page.drawn and not page.text.strip()]
     if pages and all(page.broken for page in pages.values()):
         raise Rejected("damaged", "no page of the PDF can be read")
     if builder.empty and silent:

@@ -94,4 +94,4 @@ def _text_lines(item: LTItem) -> Iterator[LTTextLine]:
 
 
 def _line(line: LTTextLine) -> Line:
-    return Line(line.get_text(), line.x0, line.y0, line.x1, line.y1)
+    return Line(line.get_text(), line.x0, line.y0, line.x1, line.y1, line.height, line.height)

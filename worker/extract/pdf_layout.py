@@ -7,18 +7,19 @@ for the next line's first word was broken on purpose; a hyphen at a line's end i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
 from statistics import median
+from typing import NamedTuple
 
 # What pdfium puts where a line ends in a hyphen (its CPDF_TextPage), and the soft hyphen.
 HYPHEN_MARKS = "\ufffe\x02\xad"
 _HYPHENS = "-\u2010"
 _SOFT = "\xad"
+_MARK = re.compile(f"[{HYPHEN_MARKS}]")
 _PRINTED = {ord(mark): "-" for mark in HYPHEN_MARKS}
 _LAST_WORD, _FIRST_WORD = re.compile(r"[^\W_]+$"), re.compile(r"[^\W_]+")
-_COMPOUND = re.compile(r"[^\W_]+(?:-[^\W_]+)+")
+_LONGEST_WORD = 60
 _SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
 _ODD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]")
 _BAD = re.compile(f"{_ODD.pattern}|\\(cid:\\d+\\)")
@@ -27,27 +28,44 @@ _SPACED = re.compile(r"(?:(?<![^\W\d_])[^\W\d_] ){4,}")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One printed line; coordinates in PDF points, y upwards. A line without a known place has no height."""
+# Lines of one paragraph on two pages or in two columns: their heights, and widths, differ by less than this share.
+_ALIKE = 0.07
+# What begins an item of a list with a small letter.
+_ITEM = re.compile(r"o\s|\w{1,3}[.)]\s")
+
+
+class Line(NamedTuple):
+    """One printed line; coordinates in PDF points, y upwards, of its first letter's box and its last one's right edge.
+
+    ``last_height`` is that of the last letter; ``size`` is the font's, in units of the file's own choice. A line without a known
+    place has no height.
+    """
 
     text: str
     left: float = 0.0
     bottom: float = 0.0
     right: float = 0.0
     top: float = 0.0
+    last_height: float = 0.0
+    size: float = 0.0
 
     @property
     def height(self) -> float:
         return self.top - self.bottom
 
 
-def paragraphs(lines: list[Line], is_compound: Callable[[str], bool] = lambda _: False) -> list[str]:
-    """Join lines, given in reading order, to the paragraphs of a page.
+IsCompound = Callable[[str], bool]
+"""Tells of ``well-known`` whether the document writes it so elsewhere: then a hyphen at a line's end is its own."""
 
-    ``is_compound`` tells of ``well-known`` whether the document writes it so elsewhere: then a hyphen at a line's end is its own.
-    """
-    lines = [line for line in lines if line.text.strip()]
+
+def paragraphs(lines: list[Line], is_compound: IsCompound = lambda _: False) -> list[str]:
+    """Join lines, given in reading order, to the paragraphs of a page."""
+    return [join([paragraph], is_compound)[0] for paragraph in grouped(lines)]
+
+
+def grouped(lines: list[Line]) -> list[list[Line]]:
+    """Divide the lines of a page, given in reading order, into paragraphs."""
+    lines = [line for line in lines if line.text and not line.text.isspace()]
     usual = _usual_pitch(lines)
     found: list[list[Line]] = []
     for line in lines:
@@ -55,58 +73,102 @@ def paragraphs(lines: list[Line], is_compound: Callable[[str], bool] = lambda _:
             found[-1].append(line)
         else:
             found.append([line])
-    return [_join(paragraph, is_compound) for paragraph in found]
+    return found
 
 
 def _usual_pitch(lines: list[Line]) -> float:
     """The distance from line to line that most of the page has, in line heights; 1.2 is a typesetter's default."""
     pitches = []
     for above, below in pairwise(lines):
-        drop = above.bottom - below.bottom
-        if above.height > 0 and 0.5 * above.height < drop < 3 * above.height:
-            pitches.append(drop / above.height)
+        height, drop = above.top - above.bottom, above.bottom - below.bottom
+        if 0.5 * height < drop < 3 * height:
+            pitches.append(drop / height)
     return max(median(pitches), 1.0) if len(pitches) > 3 else 1.2
 
 
 def _continues(paragraph: list[Line], line: Line, usual: float) -> bool:
     last = paragraph[-1]
-    if last.height <= 0 or line.height <= 0:
+    above, height = last.height, line.height
+    if above <= 0 or height <= 0:
         return True
-    if min(last.height, line.height) < 0.8 * max(last.height, line.height):
+    if min(above, height) < 0.8 * max(above, height):
         return False
     drop = last.bottom - line.bottom
-    if abs(drop) < 0.5 * line.height:
+    if abs(drop) < 0.5 * height:
         return True
-    if drop < 0 or drop > 1.35 * usual * line.height:
+    if drop < 0 or drop > 1.35 * usual * height:
         return False
     if line.left > last.right or line.right < last.left:
         return False
-    indented = line.left > last.left + 0.8 * line.height and line.left > paragraph[0].left + 0.8 * line.height
+    indented = line.left > last.left + 0.8 * height and line.left > paragraph[0].left + 0.8 * height
     return not (indented and _SENTENCE_END.search(last.text.rstrip()))
 
 
-def _join(paragraph: list[Line], is_compound: Callable[[str], bool]) -> str:
-    edge = max(line.right for line in paragraph)
-    parts = [paragraph[0].text.strip()]
-    for last, line in pairwise(paragraph):
-        text = line.text.strip()
-        before = parts[-1]
-        if _ends_in_hyphen(before):
-            parts[-1] = before[:-1] + ("-" if _keeps_hyphen(before, text, is_compound) else "")
-        elif _same_row(last, line) or _wrapped(last, text, edge):
-            parts.append(" ")
-        else:
-            parts.append("\n")
-        parts.append(text)
+def resumes(before: list[Line], after: list[Line]) -> bool:
+    """Whether a paragraph cut by the end of a page or a column goes on in another one at the top of the next.
+
+    It does if it ends in the middle of a sentence with a full line, and the other goes on with a small letter, in letters of the
+    same size and a column of the same width or the same left edge.
+    """
+    last, first = before[-1], after[0]
+    # One line alone doesn't tell whether it is full.
+    if len(before) + len(after) < 3 or not (0 < (1 - _ALIKE) * max(last.height, first.height) < min(last.height, first.height)):
+        return False
+    ending, beginning = last.text.strip(), first.text.strip()
+    if _SENTENCE_END.search(ending) or _ITEM.match(beginning):
+        return False
+    if not (beginning[0].islower() or (_ends_in_hyphen(ending) and beginning[0].isalnum())):
+        return False
+    (left, right), (other_left, other_right) = _edges(before), _edges(after)
+    width, other_width = right - left, other_right - other_left
+    if abs(left - other_left) > last.height:
+        # Pages bound as a book have two margins, and columns as many as they are.
+        alike = abs(width - other_width) < _ALIKE * width
+        if not alike or min(len(before), len(after)) < 2:
+            return False
+    return _ends_in_hyphen(ending) or _wrapped(last, beginning, left + max(width, other_width))
+
+
+def _edges(lines: list[Line]) -> tuple[float, float]:
+    return min(line.left for line in lines), max(line.right for line in lines)
+
+
+def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list[int]]:
+    """The text of one paragraph, of which each run stands on another page or column, and where in it each run begins."""
+    parts = [runs[0][0].text.strip()]
+    begins = [0]
+    before: list[Line] = []
+    for run in runs:
+        edge = max(line.right for line in run)
+        if before:
+            # The edge is known by the run's other lines; what is on another page was cut there, and nothing says it ended.
+            parts += _glue(parts, run[0].text.strip(), " ", is_compound)
+            begins.append(len(parts) - 1)
+        for last, line in pairwise(run):
+            text = line.text.strip()
+            goes_on = _same_row(last, line) or _wrapped(last, text, edge)
+            parts += _glue(parts, text, " " if goes_on else "\n", is_compound)
+        before = run
+    ends = [0, *accumulate(map(len, parts))]
     # A mark that joins nothing was a printed hyphen.
-    return "".join(parts).translate(_PRINTED)
+    text = "".join(parts)
+    return text.translate(_PRINTED) if _MARK.search(text) else text, [ends[begin] for begin in begins]
+
+
+def _glue(parts: list[str], text: str, between: str, is_compound: IsCompound) -> tuple[str, ...]:
+    """What follows the last part: the text, with what is between, or with that part's hyphen taken off or left."""
+    before = parts[-1]
+    if not _ends_in_hyphen(before):
+        return between, text
+    parts[-1] = before[:-1] + ("-" if _keeps_hyphen(before, text, is_compound) else "")
+    return (text,)
 
 
 def _ends_in_hyphen(line: str) -> bool:
     return line[-1] in HYPHEN_MARKS or (line[-1] in _HYPHENS and len(line) > 1 and line[-2].isalpha())
 
 
-def _keeps_hyphen(before: str, after: str, is_compound: Callable[[str], bool]) -> bool:
+def _keeps_hyphen(before: str, after: str, is_compound: IsCompound) -> bool:
     """Rhine-Main and COVID-19 have one of their own, and so has a compound that stands elsewhere; a soft one is never printed."""
     if before[-1] == _SOFT:
         return False
@@ -130,8 +192,13 @@ def _wrapped(last: Line, text: str, edge: float) -> bool:
 
 def compounds(texts: Iterable[str]) -> frozenset[str]:
     """The hyphenated pairs of words in these texts, in small letters: ``state-of-the-art`` has three."""
-    found = (part for text in texts if "-" in text for part in _COMPOUND.findall(text))
-    return frozenset(f"{left}-{right}" for part in found for left, right in pairwise(part.casefold().split("-")))
+    found = set()
+    for text in texts:
+        for before, after in pairwise(text.split("-")):
+            left, right = _LAST_WORD.search(before[-_LONGEST_WORD:]), _FIRST_WORD.match(after)
+            if left and right:
+                found.add(f"{left[0]}-{right[0]}".casefold())
+    return frozenset(found)
 
 
 def badness(text: str) -> float:
