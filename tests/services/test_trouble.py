@@ -157,7 +157,7 @@ def test_a_third_failed_attempt_is_the_last(settings: Settings, monkeypatch: pyt
     def fall_over(*_: object) -> None:
         raise ValueError("a line of the document")
 
-    monkeypatch.setattr("worker.services.extraction.chunk", fall_over)
+    monkeypatch.setattr("worker.services.extraction.order_for", fall_over)
     document_id = put_and_tell(settings, "a.txt", TIDE)
     for attempt in (1, 2, 3):
         with pytest.raises(StageFailed):
