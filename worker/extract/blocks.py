@@ -92,7 +92,7 @@ class BlockBuilder:
         if len(self._blocks) >= self._limits.max_blocks:
             raise Rejected("too_large", f"the file holds more than {self._limits.max_blocks} paragraphs")
         path = tuple(heading for _, heading in self._headings)
-        breaks = tuple((_place(cleaned, text[:offset]), number) for offset, number in page_breaks)
+        breaks = tuple((offset if cleaned == text else _place(cleaned, text[:offset]), number) for offset, number in page_breaks)
         self._blocks.append(Block(cleaned, kind, page, path, breaks))
 
     def add_heading(self, level: int, text: str, page: int | None = None) -> None:

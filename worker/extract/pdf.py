@@ -3,6 +3,10 @@
 pypdfium2 (Apache-2.0/BSD, wheels of Chrome's engine): 177 pages/s and the best word F1 of the engines measured in issue 4.
 Alternatives: PyMuPDF (AGPL), poppler (a system program, GPL), pypdf (12 pages/s), pdfminer.six alone (3.6 pages/s, reads
 some files that pdfium refuses: the second engine here).
+
+``pdf_lines`` makes lines of a page, ``pdf_document`` blocks of all lines. FPDFText_HasUnicodeMapError is not asked: of the 9
+pages in 382 with more than 5% of such glyphs, pdfium had guessed the text of 7 rightly, and a second opinion costs a quarter of
+a second.
 """
 
 from __future__ import annotations

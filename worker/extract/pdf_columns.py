@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from statistics import median
 
 from worker.extract.pdf_layout import Line
@@ -84,15 +85,11 @@ def _in_order(lines: Sequence[Line], gutters: list[float]) -> list[Line] | None:
     if len(crossing) > _CROSSING * len(lines) or changes < max(2 * _LEAST_TURNS, len(turns) // 3) or not _are_columns(columns):
         return None
     crossing.sort(key=lambda line: -line.bottom)
-    ordered: list[Line] = []
-    above = float("inf")
-    for divider in [*crossing, None]:
-        below = divider.bottom if divider else float("-inf")
-        ordered += [line for column in columns for line in column if below < line.bottom <= above]
-        if divider:
-            ordered.append(divider)
-        above = below
-    return ordered
+    dividers = [-line.bottom for line in crossing]
+    # Behind each divider, the parts of the columns below it; the sort keeps the file's order within a part.
+    places = [((bisect(dividers, -line.bottom), number), line) for number, column in enumerate(columns) for line in column]
+    places += [((number, -1), line) for number, line in enumerate(crossing, 1)]
+    return [line for _, line in sorted(places, key=itemgetter(0))]
 
 
 def _are_columns(columns: list[list[Line]]) -> bool:

@@ -24,6 +24,8 @@ _HEADING_LETTERS = 3
 # A size in which more of the text is set, or more paragraphs a page, is no heading's: slides, posters, letters to children.
 _HEADINGS_SHARE = 0.1
 _HEADINGS_PER_PAGE = 2
+# Pages and columns that a paragraph goes over; without an end to it, a hostile file's would be as long as the file.
+_MOST_RUNS = 50
 # Letters as high as this share of a page's usual ones may be a footnote's.
 _FOOTNOTE = 0.92
 
@@ -52,7 +54,7 @@ class _Paragraph:
         return round(self.runs[0][0].height, 1)
 
     def takes(self, lines: list[Line], page: int) -> bool:
-        if not resumes(self.runs[-1], lines):
+        if len(self.runs) == _MOST_RUNS or not resumes(self.runs[-1], lines):
             return False
         self.runs.append(lines)
         self.pages.append(page)
