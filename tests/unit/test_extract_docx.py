@@ -240,7 +240,7 @@ MIME = (
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.html", HTML, ["one two", "three"]),
+        ("a.html", HTML, ["t", "one two", "three"]),
         ("a.txt", "one\n\ntwo", ["one", "two"]),
         ("a.mht", MIME, ["fünf"]),
         ("a.docx", container(paragraph("inner")), ["inner"]),

@@ -19,9 +19,9 @@ from worker.extract import sniff
 from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.docx_numbering import Numbering
 from worker.extract.docx_package import Package, open_package, warn_once
-from worker.extract.docx_properties import title_and_metadata
 from worker.extract.docx_styles import Styles, W
 from worker.extract.docx_walk import Source, Walk
+from worker.extract.ooxml_properties import title_and_metadata
 
 _NOTES = ("footnote", "endnote", "comment")
 

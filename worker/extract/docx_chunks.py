@@ -13,42 +13,14 @@ import re
 from collections.abc import Callable
 from typing import IO
 
-from lxml import etree
-
 from worker.domain.errors import PermanentError
-from worker.extract import sniff
+from worker.extract import html, sniff
 from worker.extract.blocks import BlockBuilder
 from worker.extract.docx_package import warn_once
 from worker.extract.encodings import decode
+from worker.extract.text import add_paragraphs
 
 _MIME = re.compile(rb"\s*(?:MIME-Version|Content-Type|From|Subject|Date):", re.IGNORECASE)
-_SKIPPED = ("script", "style", "head", "template", "title")
-_BLOCKS = frozenset(
-    [
-        *(
-            "address",
-            "blockquote",
-            "body",
-            "br",
-            "dd",
-            "div",
-            "dl",
-            "dt",
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "hr",
-            "li",
-            "ol",
-            "p",
-        ),
-        *("pre", "section", "table", "td", "th", "tr", "ul"),
-    ]
-)
-_SPACES = re.compile(r"[ \t\r\n\f]+")
 
 
 def read_chunk(data: bytes, builder: BlockBuilder, read_docx: Callable[[IO[bytes]], None] | None) -> None:
@@ -74,10 +46,9 @@ def read_chunk(data: bytes, builder: BlockBuilder, read_docx: Callable[[IO[bytes
     if not text.strip():
         warn_once(builder, "an embedded document of another format was left out")
     elif sniff.text_shape(data[: sniff.HEAD_BYTES]) == "html":
-        _html(text, builder)
+        html.add_page(text, builder)
     else:
-        for paragraph in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
-            builder.add(paragraph)
+        add_paragraphs(text, builder)
 
 
 def _html_of(data: bytes) -> bytes:
@@ -88,30 +59,3 @@ def _html_of(data: bytes) -> bytes:
             payload = part.get_payload(decode=True)
             return payload if isinstance(payload, bytes) else b""
     return b""
-
-
-def _html(text: str, builder: BlockBuilder) -> None:
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
-    root = etree.fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser)
-    parts: list[str] = []
-
-    def flush() -> None:
-        builder.add(_SPACES.sub(" ", "".join(parts)))
-        parts.clear()
-
-    if root is None:
-        return
-    walk = etree.iterwalk(root, events=("start", "end"))
-    for event, element in walk:
-        if element.tag in _SKIPPED:
-            if event == "start":
-                walk.skip_subtree()
-        elif event == "start":
-            if element.tag in _BLOCKS:
-                flush()
-            parts.append(element.text or "")
-        elif element.tag in _BLOCKS:
-            flush()
-        if event == "end":
-            parts.append(element.tail or "")
-    flush()

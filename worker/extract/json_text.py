@@ -36,7 +36,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
         Rejected: ``type_mismatch`` (binary data), ``too_large`` (also more than ``MAX_CONTAINERS`` objects and arrays).
         NoText: ``empty``, also for an empty object or array.
     """
-    decoded = decode(path.read_bytes())
+    decoded = decode(plain_text.read_bounded(path, limits))
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")

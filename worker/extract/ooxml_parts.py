@@ -15,20 +15,11 @@ from lxml import etree
 
 from worker.domain.errors import Rejected
 from worker.domain.text import Metadata
-from worker.extract import ooxml
+from worker.extract import ooxml, ooxml_properties
 
 # The tree of what was fed is some ten times as large. No row, string, comment or shape of an honest file comes near.
 MAX_BETWEEN = 16_000_000
 _PACKAGE = "{http://schemas.openxmlformats.org/package/2006/relationships}"
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_TERMS = "{http://purl.org/dc/terms/}"
-_PROPERTIES = {
-    f"{_DC}title": "title",
-    f"{_DC}creator": "author",
-    f"{_DC}language": "language",
-    f"{_TERMS}created": "created",
-    f"{_TERMS}modified": "modified",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +80,8 @@ def properties(container: ooxml.Container) -> tuple[str | None, Metadata]:
     try:
         for relationship in relationships(container):
             if relationship.kind == "core-properties" and relationship.part is not None:
-                for element in elements(container.blocks(relationship.part), *_PROPERTIES):
-                    values[_PROPERTIES[element.tag]] = element.text
+                for element in elements(container.blocks(relationship.part), *ooxml_properties.NAMES):
+                    values[element.tag] = element.text
     except etree.XMLSyntaxError:
         pass
-    return values.pop("title", None), Metadata(**values)
+    return values.get(ooxml_properties.TITLE), ooxml_properties.metadata_of(values)

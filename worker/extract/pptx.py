@@ -20,7 +20,7 @@ from worker.extract import ooxml, sniff
 from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.docx_graphics import REFERENCES, words
 from worker.extract.docx_package import warn_once
-from worker.extract.docx_properties import title_and_metadata
+from worker.extract.ooxml_properties import title_and_metadata
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"

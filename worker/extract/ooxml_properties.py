@@ -6,12 +6,17 @@ Read as they stand: python-docx and python-pptx turn a bare year into the first 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from worker.domain.text import Metadata
 
 _TERMS = "{http://purl.org/dc/terms/}"
 _ELEMENTS = "{http://purl.org/dc/elements/1.1/}"
+TITLE = f"{_ELEMENTS}title"
+_CREATOR, _NAMED_LANGUAGE = f"{_ELEMENTS}creator", f"{_ELEMENTS}language"
+_CREATED, _MODIFIED = f"{_TERMS}created", f"{_TERMS}modified"
+NAMES = (TITLE, _CREATOR, _CREATED, _MODIFIED, _NAMED_LANGUAGE)
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?)?)?")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8})*")
 
@@ -21,14 +26,17 @@ def title_and_metadata(core: Any, default_language: str | None = None) -> tuple[
 
     ``default_language`` is used where they say no language. A date or a language that is none is left out.
     """
-    title = _text(core, f"{_ELEMENTS}title")
-    metadata = Metadata(
-        author=_text(core, f"{_ELEMENTS}creator"),
-        created=_matching(_DATE, _text(core, f"{_TERMS}created")),
-        modified=_matching(_DATE, _text(core, f"{_TERMS}modified")),
-        language=_matching(_LANGUAGE, _text(core, f"{_ELEMENTS}language")) or _matching(_LANGUAGE, default_language),
+    return _text(core, TITLE), metadata_of({name: _text(core, name) for name in NAMES}, default_language)
+
+
+def metadata_of(said: Mapping[str, str | None], default_language: str | None = None) -> Metadata:
+    """Metadata of the texts of those elements, by ``NAMES``."""
+    return Metadata(
+        author=said.get(_CREATOR),
+        created=_matching(_DATE, said.get(_CREATED)),
+        modified=_matching(_DATE, said.get(_MODIFIED)),
+        language=_matching(_LANGUAGE, said.get(_NAMED_LANGUAGE)) or _matching(_LANGUAGE, default_language),
     )
-    return title, metadata
 
 
 def _text(core: Any, name: str) -> str | None:
