@@ -100,7 +100,8 @@ def create(path: Path) -> None:
         StackError: the folder can't be made or written.
     """
     try:
-        if not path.exists():
+        # Not asked beforehand: another ``up`` may make it in between.
+        with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
         for name in ("run", "log", "tmp", "valkey"):

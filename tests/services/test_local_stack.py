@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -212,6 +214,18 @@ def test_two_ups_at_once_start_one_stack(folder: Path) -> None:
         assert part.pid == processes(folder)["valkey"]
     finally:
         down(folder)
+
+
+def test_a_folder_can_be_made_by_several_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def make(number: int) -> None:
+        together.wait(10)
+        create(tmp_path / str(number) / "data")
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(50):
+            list(pool.map(make, [number] * 8))
 
 
 def test_two_folders_have_stacks_side_by_side_and_a_taken_port_is_left_alone(
