@@ -108,3 +108,39 @@ def test_short_chinese_lines_and_cells_of_a_row_stay_apart() -> None:
     assert paragraphs(names) == [f"{CHINESE[:4]}\n{CHINESE}{CHINESE[:6]}"]
     row = [Line(CHINESE[:2], left, 100, left + 20, 110, 10, 10) for left in (50, 80)]
     assert paragraphs(row) == [f"{CHINESE[:2]} {CHINESE[:2]}"]
+
+
+ENDED = "words of a line that is full, and that ends with it."
+WIDE = "Words of a line that is as full, and begins with it"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "blocks_"),
+    [
+        (lines(WIDE, ENDED, top=112), lines(WIDE, ENDED, top=700), 1),
+        (lines(WIDE, ENDED, top=112, width=200), lines(WIDE, ENDED, top=700), 2),
+        (lines(WIDE, ENDED, top=112), lines(WIDE, ENDED, top=700, indent=20), 2),
+        (lines(WIDE, ENDED, top=112), lines("A heading", top=700, width=60), 2),
+        (lines(ENDED, top=112), lines(WIDE, ENDED, top=700), 2),
+        (lines(WIDE, ENDED[:-1] + ":", top=112), lines(WIDE, ENDED, top=700), 2),
+    ],
+)
+def test_behind_a_sentence_a_paragraph_goes_on_only_from_a_full_line_to_a_full_line(
+    first: list[Line], second: list[Line], blocks_: int
+) -> None:
+    assert count(first, second) == blocks_
+
+
+@pytest.mark.parametrize(
+    ("beginning", "is_item"), [("it. The rest", False), ("a) item", True), ("iv. item", True), ("12. item", True)]
+)
+def test_the_last_word_of_a_sentence_is_no_item_of_a_list(beginning: str, is_item: bool) -> None:
+    going_on = lines(WIDE, "words that go on with it and are as full as that is", top=112)
+    assert count(going_on, lines(beginning, WIDE, top=700)) == (2 if is_item else 1)
+
+
+def test_how_wide_a_paragraph_is_all_its_pages_say() -> None:
+    first = lines(WIDE, "words of a line that are as full as the others are", top=112)
+    short = [Line("go on with", 50, 700, 150, 710, 10, 10), Line("purpose broken here", 50, 688, 170, 698, 10, 10)]
+    (block,) = blocks({1: first, 2: short}, lambda _: False)
+    assert block.text.endswith("go on with\npurpose broken here")

@@ -105,10 +105,13 @@ def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list
     parts = [runs[0][0].text.strip()]
     begins = [0]
     before: list[Line] = []
+    # What is left of a paragraph on a page may be its short lines only: how wide it is, all its runs say together. So it doesn't
+    # matter where pages end.
+    width = max(max(line.right for line in run) - min(line.left for line in run) for run in runs)
     for run in runs:
-        edge = max(line.right for line in run)
+        edge = min(line.left for line in run) + width
         if before:
-            # The edge is known by the run's other lines; what is on another page was cut there, and nothing says it ended.
+            # What is on another page was cut there, and nothing says that a line ended on purpose.
             text = run[0].text.strip()
             parts += _glue(parts, text, _space(before[-1].text, text), is_compound)
             begins.append(len(parts) - 1)
