@@ -171,6 +171,37 @@ def test_as_a_process_it_is_the_same_and_is_controlled_over_http() -> None:
     assert provider.process.returncode == 0
 
 
+def test_what_a_client_knows_of_and_what_is_billed_agree_in_a_storm_of_faults(fresh: Provider) -> None:
+    kinds = ("error", "throttled", "reset", "closed", "lost", "cut", "truncated", "html", "no_usage", "too_few", "slow", "late")
+    fresh.behave(chances=[{"kind": kind, "seconds": 0.3, "chance": 0.05} for kind in kinds], requests_per_minute=150, minute=1)
+    url = f"{fresh.base_url}/embeddings"
+
+    def one(number: int) -> int:
+        """The tokens that the answer tells of."""
+        body = {"input": [f"text {number} {place}" for place in range(number % 7 + 1)], "model": "m", "encoding_format": "base64"}
+        try:
+            # Some late answers are not waited for.
+            answer = httpx2.post(url, json=body, timeout=0.2 if number % 2 else 5)
+            return int(answer.json()["usage"]["total_tokens"])
+        except (httpx2.TransportError, ValueError, KeyError):
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        known = sum(pool.map(one, range(400)))
+    deadline = time.monotonic() + 5
+    while fresh.stats()["in_flight"] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stats = fresh.stats()
+    assert set(stats["faults"]) == set(kinds)
+    assert stats["in_flight"] == 0
+    for unit in ("requests", "inputs", "tokens"):
+        assert stats["billed"][unit] == stats["answered"][unit] + stats["unconfirmed"][unit]
+    assert known <= stats["answered"]["tokens"] <= stats["billed"]["tokens"]
+    # What was in a client's buffer when it gave up is not seen here: a slow answer's last piece.
+    assert known >= stats["answered"]["tokens"] - 100
+    assert stats["unconfirmed"]["tokens"] > stats["deserted"]["tokens"] > 0
+
+
 def test_without_http_the_answer_is_the_same(fresh: Provider) -> None:
     status, answer, _ = fresh.answer({"input": TEXTS, "model": "m"})
     assert status == 200

@@ -204,7 +204,7 @@ def strangers(settings: Settings, prefix: str = "load/", way: str = "words", mos
 
 
 def repeated(settings: Settings, times: dict[str, int], prefix: str = "load/") -> dict[str, int]:
-    """The load's texts that were not embedded exactly once, by ``times``: the provider's ``texts``, sha256 in hex -> how often."""
+    """The load's texts that were not embedded exactly once, by the provider's ``texts``: sha256 in hex -> how often."""
     statement = """
         SELECT DISTINCT encode(c.text_sha256, 'hex') FROM documents d JOIN document_chunks c ON c.document_id = d.id
         WHERE starts_with(d.key, %s)"""
