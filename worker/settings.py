@@ -90,6 +90,9 @@ class Settings:
         "LEX_INGEST_EMBEDDING_SEND_DIMENSIONS", False, "`1` to ask the provider for that length", lambda value: value == "1"
     )
     embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
+    embedding_max_tokens: int = _variable(
+        "LEX_INGEST_EMBEDDING_MAX_TOKENS", 8192, "longest text that the model takes; a longer one is embedded in parts", _positive
+    )
     embedding_timeout: float = _variable(
         "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds
     )
