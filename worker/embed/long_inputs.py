@@ -1,7 +1,7 @@
 """Texts that the provider refuses in a request: found among the others, and taken in parts where they may be too long.
 
-Only the provider's own tokenizer says how many tokens a text has; it is sure that there are not more than UTF-8 bytes. So no text is
-cut beforehand, and none silently.
+Only the provider's own tokenizer says how many tokens a text has; it is sure that there are not more than UTF-8 bytes. So no
+text is cut beforehand, and none silently.
 """
 
 from __future__ import annotations

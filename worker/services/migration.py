@@ -66,4 +66,10 @@ def migrate(settings: Settings) -> profiles.Profile:
     # Connections that were made before the extension was there don't know its types.
     target.dispose()
     with transaction(settings.database_url) as connection:
-        return profiles.ensure(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        return profiles.ensure(
+            connection,
+            settings.embedding_provider,
+            settings.embedding_model,
+            settings.embedding_dimensions,
+            settings.vector_type,
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pgvector.sqlalchemy import Vector
+from pgvector.sqlalchemy import HALFVEC, Vector
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Select, Table, and_, func, literal_column, select
 
 from worker.domain.errors import IngestError
@@ -55,7 +55,8 @@ def statement(profile: Profile, scope: Scope, vector: Vectors, limit: int) -> Se
     goes on until the limit is full (``hnsw.iterative_scan`` in ``worker.store.session``). The limit is written into the
     statement: of a parameter the planner of a prepared one knows nothing, expects a tenth of the table, and sorts it all.
     """
-    embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", Vector(profile.dimensions)))
+    kind = HALFVEC if profile.storage == "halfvec" else Vector
+    embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", kind(profile.dimensions)))
     distance = embeddings.c.embedding.cosine_distance(vector)
     chunk = DocumentChunk
     section = func.jsonb_array_elements(Generation.sections).column_valued("section")

@@ -41,6 +41,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from worker.domain.document import TERMINAL, Status
 
 _TERMINAL_SQL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
+_STORAGE_SQL = "storage IN ('halfvec', 'vector')"
 _STATUS_SQL = ", ".join(f"'{status}'" for status in sorted(Status))
 
 # Constraint names are fixed, so that a migration can name what it changes.
@@ -172,15 +173,16 @@ class DocumentChunk(Base):
 
 
 class EmbeddingProfile(Base):
-    """What makes vectors comparable: provider, model and dimensions. Its vectors stand in ``embeddings_<id>``."""
+    """What makes vectors comparable. They stand in ``embeddings_<id>``, whose column is of pgvector's type ``storage``."""
 
     __tablename__ = "embedding_profiles"
-    __table_args__ = (UniqueConstraint("provider", "model", "dimensions"),)
+    __table_args__ = (UniqueConstraint("provider", "model", "dimensions"), CheckConstraint(_STORAGE_SQL, name="storage"))
 
     id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
     provider: Mapped[str]
     model: Mapped[str]
     dimensions: Mapped[int] = mapped_column(Integer)
+    storage: Mapped[str] = mapped_column(server_default=text("'vector'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
