@@ -29,6 +29,7 @@ from worker.extract import registry
 from worker.extract.confinement import Confinement
 from worker.extract.reading import Order, read
 from worker.extract.sandbox_wire import encode_error, encode_result
+from worker.extract.warm_up import warm_up
 
 REQUEST_BYTES = 65_536
 _OPEN_FILES = 64
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     added = tuple(format for name in options.formats for format in importlib.import_module(name).FORMATS)
     formats = added + registry.FORMATS
     registry.preload(formats)
+    warm_up()
     confinement = Confinement()
     # What is loaded now is shared with every child: no collection touches its pages.
     gc.collect()
