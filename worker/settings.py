@@ -104,7 +104,10 @@ class Settings:
     )
     embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
     embedding_max_tokens: int = _variable(
-        "LEX_INGEST_EMBEDDING_MAX_TOKENS", 8192, "longest text that the model takes; a longer one is embedded in parts", _positive
+        "LEX_INGEST_EMBEDDING_MAX_TOKENS",
+        8192,
+        "tokens in the longest text that the model takes; a longer one is embedded in parts",
+        _positive,
     )
     embedding_timeout: float = _variable(
         "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds

@@ -59,7 +59,7 @@ def _compare(database_url: str) -> int:
 
     vectors = np.random.default_rng(1).standard_normal((ROWS, DIMENSIONS)).astype(np.float32)
     with transaction(database_url) as connection:
-        profile = profiles.ensure(connection, "benchmark", "random", DIMENSIONS)
+        profile = profiles.ensure(connection, "benchmark", "random", DIMENSIONS, "halfvec")
         connection.execute(text(f"DROP INDEX {profile.table}_hnsw"))
     table = Table(
         profile.table, MetaData(), Column("chunk_id", BigInteger, primary_key=True), Column("embedding", HALFVEC(DIMENSIONS))

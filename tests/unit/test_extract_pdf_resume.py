@@ -114,21 +114,8 @@ ENDED = "words of a line that is full, and that ends with it."
 WIDE = "Words of a line that is as full, and begins with it"
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "blocks_"),
-    [
-        (lines(WIDE, ENDED, top=112), lines(WIDE, ENDED, top=700), 1),
-        (lines(WIDE, ENDED, top=112, width=200), lines(WIDE, ENDED, top=700), 2),
-        (lines(WIDE, ENDED, top=112), lines(WIDE, ENDED, top=700, indent=20), 2),
-        (lines(WIDE, ENDED, top=112), lines("A heading", top=700, width=60), 2),
-        (lines(ENDED, top=112), lines(WIDE, ENDED, top=700), 2),
-        (lines(WIDE, ENDED[:-1] + ":", top=112), lines(WIDE, ENDED, top=700), 2),
-    ],
-)
-def test_behind_a_sentence_a_paragraph_goes_on_only_from_a_full_line_to_a_full_line(
-    first: list[Line], second: list[Line], blocks_: int
-) -> None:
-    assert count(first, second) == blocks_
+def test_a_page_that_ends_with_a_sentence_ends_the_paragraph() -> None:
+    assert count(lines(WIDE, ENDED, top=112), lines(WIDE, ENDED, top=700)) == 2
 
 
 @pytest.mark.parametrize(

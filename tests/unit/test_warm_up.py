@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ def test_the_file_goes_the_way_of_an_ordinary_document(tmp_path: Path) -> None:
     assert len(reading.spans) > 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a file in memory is Linux's")
 def test_it_is_read_without_a_file_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bytes] = []
     monkeypatch.setattr(warm_up, "encode_result", lambda reading: answers.append(reading.text))

@@ -139,9 +139,7 @@ def open_package(source: Path | IO[bytes]) -> Iterator[Package]:
         Rejected: as ``ooxml.opened``.
     """
     with ooxml.opened(source) as container:
-        with ooxml.damaged_if_broken():
-            package = Package(container)
-        yield package
+        yield Package(container)
 
 
 def warn_once(builder: BlockBuilder, warning: str) -> None:

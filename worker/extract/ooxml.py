@@ -81,11 +81,11 @@ class Container:
 
     def _inflated(self, name: str) -> Iterator[bytes]:
         # Not around the yield: what a reader of the blocks raises is no fault of the container.
-        with damaged_if_broken():
+        with _damaged_if_broken():
             stream = self._archive.open(self.entries[name])
         with stream:
             while True:
-                with damaged_if_broken():
+                with _damaged_if_broken():
                     block = stream.read(_BLOCK)
                 if not block:
                     return
@@ -96,7 +96,7 @@ class Container:
 
 
 @contextmanager
-def damaged_if_broken() -> Iterator[None]:
+def _damaged_if_broken() -> Iterator[None]:
     """Say in our words what zipfile raises for a broken container.
 
     Raises:
@@ -118,21 +118,10 @@ def opened(source: Path | IO[bytes], allowed: int = MAX_INFLATED) -> Iterator[Co
     """
     # The file is closed even where an error's traceback still holds a part's stream.
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
-        with damaged_if_broken():
+        with _damaged_if_broken():
             archive = zipfile.ZipFile(file)
         with archive:
             yield Container(archive, allowed)
-
-
-@contextmanager
-def checked(path: Path, allowed: int = MAX_INFLATED) -> Iterator[Container]:
-    """The same for readers that take a value in a part which is none for the file's damage.
-
-    Raises:
-        Rejected: as ``opened``.
-    """
-    with damaged_if_broken(), opened(path, allowed) as container:
-        yield container
 
 
 def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
@@ -145,7 +134,7 @@ def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
         Rejected: as ``checked``.
     """
     copy = io.BytesIO()
-    with checked(path) as container, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as repaired:
+    with opened(path) as container, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as repaired:
         _copy(container, repaired, main_types)
     copy.seek(0)
     return copy

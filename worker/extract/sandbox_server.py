@@ -33,8 +33,6 @@ from worker.extract.warm_up import warm_up
 
 REQUEST_BYTES = 65_536
 _OPEN_FILES = 64
-# Objects until garbage is looked for. With Python's 700 that took 7 % of a small PDF's time, and found nothing.
-_COLLECT_AFTER = 50_000
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -149,7 +147,6 @@ def _child(
         process.end_with_parent(os.getppid(), signal.SIGKILL)
         order = Order(**{item.name: request[item.name] for item in fields(Order)})
         _limit(order)
-        gc.set_threshold(_COLLECT_AFTER, 10, 10)
         confinement.enter(document)
         data = _read(Path(f"/proc/self/fd/{document}"), order, formats)
         with os.fdopen(answer, "wb") as pipe:

@@ -35,11 +35,11 @@ def extract(path: Path, limits: Limits) -> Extraction:
     """Read an XLSX file; a block's page is its sheet's number, from 1. Hidden rows and sheets are read like others.
 
     Raises:
-        Rejected: what ``ooxml.checked`` refuses, ``too_large``, ``too_many_pages``, ``damaged``.
+        Rejected: what ``ooxml.opened`` refuses, ``too_large``, ``too_many_pages``, ``damaged``.
         NoText: ``empty``, or ``needs_ocr`` where sheets hold only images.
     """
     # A sheet's part is read twice: for its merged cells, then for its rows.
-    with ooxml.checked(path, 2 * ooxml.MAX_INFLATED) as container:
+    with ooxml.opened(path, 2 * ooxml.MAX_INFLATED) as container:
         return _Workbook(container, limits).read()
 
 

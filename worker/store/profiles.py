@@ -25,7 +25,7 @@ class Profile:
     provider: str
     model: str
     dimensions: int
-    storage: str = "halfvec"
+    storage: str
 
     @property
     def table(self) -> str:
@@ -42,7 +42,7 @@ def find(connection: Connection, provider: str, model: str, dimensions: int) -> 
     return None if row is None else Profile(row.id, provider, model, dimensions, row.storage)
 
 
-def ensure(connection: Connection, provider: str, model: str, dimensions: int, storage: str = "halfvec") -> Profile:
+def ensure(connection: Connection, provider: str, model: str, dimensions: int, storage: str) -> Profile:
     """Return the profile, making its row, its table and its index where they are missing. Safe to run at once by many.
 
     A profile that is there keeps the storage that it was made with.
