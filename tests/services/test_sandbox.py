@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.domain.document import Status
 from worker.domain.errors import NoText, Rejected, TransientError, Unavailable, Unsupported
 from worker.domain.retrying import GiveUp, Retry, decide
 from worker.extract.reading import Order
@@ -101,7 +102,6 @@ def read(sandbox: Sandbox, folder: Path, content: str, timeout: float = 20.0, me
     ("deed", "code", "timeout"),
     [
         ("loop", "timeout", 1.0),
-        ("sleep", "timeout", 0.5),
         ("memory", "memory", 20.0),
         ("signal 11", "crashed", 20.0),
         ("signal 6", "crashed", 20.0),
@@ -141,6 +141,16 @@ def test_a_process_that_is_killed_costs_an_attempt_and_is_no_verdict(unconfined:
     assert isinstance(decide(caught.value, 0, 0.5), Retry)
     assert isinstance(decide(caught.value, 2, 0.5), GiveUp)
     assert read(unconfined, tmp_path, "the next document") == "the next document"
+
+
+def test_time_that_went_by_without_work_costs_an_attempt_and_is_no_verdict(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A host that froze, or one with too much to do, gives a good file no time."""
+    with pytest.raises(TransientError) as caught:
+        read(sandbox, tmp_path, "HOSTILE sleep", timeout=0.5)
+    assert caught.value.code == "timeout"
+    assert isinstance(decide(caught.value, 0, 0.5), Retry)
+    assert decide(caught.value, 2, 0.5) == GiveUp(Status.FAILED, "timeout", caught.value.message)
+    assert read(sandbox, tmp_path, "the next document") == "the next document"
 
 
 def test_a_signal_to_all_processes_leaves_the_server_to_its_worker(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -195,7 +205,7 @@ def test_an_exception_in_the_middle_of_a_file_leaves_no_stale_answer(sandbox: Sa
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         for delay in (0.001, 0.003, 0.01, 0.03, 0.1, 0.4, 0.8):
-            with pytest.raises((SoftTimeLimitExceeded, Rejected)):
+            with pytest.raises((SoftTimeLimitExceeded, TransientError)):
                 interrupted_after(delay)
             signal.setitimer(signal.ITIMER_REAL, 0)
             assert read(sandbox, tmp_path, f"after {delay}") == f"after {delay}"

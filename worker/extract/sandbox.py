@@ -39,6 +39,9 @@ _READ_BYTES = 1_048_576
 _NAME_CHARACTERS = 1000
 # Of the memory that is allowed: so much in use, and the crash was for want of more.
 _NEARLY_ALL = 0.8
+# Of the time that is allowed: so much at work on the file, and the file takes too long. With less the process was frozen, or had
+# to share its processor with too many, which is no verdict about the file.
+_AT_WORK = 0.5
 # JSON writes a character in at most 6 bytes of ASCII; blocks and paths add their own.
 _ANSWER_BYTES_PER_CHARACTER = 6
 _ANSWER_BYTES_BESIDES = 16_000_000
@@ -79,8 +82,8 @@ class Sandbox:
 
         Raises:
             PermanentError: a verdict about the file: ``timeout``, ``memory``, ``crashed``, and what registry.extract raises.
-            TransientError: ``crashed``, the child or the server was killed from outside, or by a file that can: that costs
-                an attempt.
+            TransientError: what costs an attempt: ``crashed``, the child or the server was killed from outside, or by a file that
+                can; ``timeout``, its time went by without its doing much.
             Unavailable: ``sandbox_unavailable``, the server can't be started or went away before it took the file.
             OSError: the file can't be opened.
         """
@@ -204,7 +207,7 @@ def _collect(server: _Server, request: dict[str, Any], reading: int) -> tuple[by
     while True:
         ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
         if not ready:
-            raise Rejected("timeout", f"reading the file takes longer than {request['timeout']:g} s")
+            raise TransientError("timeout", "the sandbox did not answer in time")
         # The pipe first: when the server says that the child ended, all that the child wrote is in it already.
         while reading in ready and (part := _available(reading)) is not None:
             if not part:
@@ -234,8 +237,10 @@ def _available(descriptor: int) -> bytes | None:
 
 
 def _verdict(answer: bytes, reply: dict[str, Any], order: Order) -> Reading:
-    if reply["timed_out"] or reply["exit"] == -signal.SIGXCPU:
+    if reply["exit"] == -signal.SIGXCPU or (reply["timed_out"] and reply["cpu"] > _AT_WORK * order.timeout):
         raise Rejected("timeout", "reading the file takes longer than allowed")
+    if reply["timed_out"]:
+        raise TransientError("timeout", "reading the file took longer than allowed, and most of that was waiting")
     if reply["exit"] != 0:
         # A C++ parser that gets no memory ends itself by a signal.
         if reply["peak"] > _NEARLY_ALL * order.memory:
