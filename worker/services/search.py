@@ -47,8 +47,8 @@ class Hit:
     ``score`` compares the hits of one search, not of two, except by vectors of one model:
 
     - vector: the cosine similarity, 1 at most;
-    - text: BM25 (``worker.domain.bm25``), 1 for a chunk of average length with every word of the query once; and 1 more if
-      it holds all that the query wants to the letter (``worker.domain.exact``);
+    - text: BM25 (``worker.domain.bm25``), 1 for a chunk of average length with every word of the query once; and up to 1 more
+      if it holds what the query wants to the letter (``worker.domain.exact``), by how much of the query that is;
     - hybrid: both, from 0 to 1 (``worker.domain.fusion``), and the same 1 more.
     """
 

@@ -11,11 +11,12 @@ PostgreSQL has no index that gives rows in the order of a rank, so the work is b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import Connection, column, func, literal_column, select, text
+from sqlalchemy import Connection, case, column, func, literal_column, select, text
 
 from worker.domain import bm25
 from worker.domain.filters import Filters
@@ -26,7 +27,7 @@ from worker.store.scoping import served
 POSTINGS = 60_000
 SCORED = 2_000
 # Words of a query beyond these are left out, the commonest first.
-MOST_WORDS = 32
+MOST_WORDS = 64
 
 # The number of chunks and their average length, from at most 64 pages of the table.
 _SIZE = text("""
@@ -51,6 +52,8 @@ _COMMON = text("""
     WHERE s.schemaname = current_schema() AND s.tablename = 'document_chunks' AND s.attname = 'words'
       AND s.most_common_elem_freqs IS NOT NULL
 """)
+
+_LEXEME = re.compile(r"'([^']+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +141,13 @@ def candidates(
     else:
         # The counts once, not with each row.
         once = func.row_number().over(order_by=order) == literal_column("1")
-        chosen = (
-            served(
-                select(found.c.id, func.jsonb_path_query_first(found.c.counts, "$").label("counts"), once.label("first")),
-                scope,
-                filters,
-                found.c.document_id,
-                found.c.generation,
-            )
-            .order_by(*order)
-            .limit(SCORED)
-        )
+        counted = case((once, found.c.counts)).label("counts")
+        of_found = served(select(found.c.id, counted), scope, filters, found.c.document_id, found.c.generation)
+        chosen = of_found.order_by(*order).limit(SCORED)
         ids = []
         for row in connection.execute(chosen):
             ids.append(row.id)
-            counts = row.counts if row.first else counts
+            counts = row.counts or counts
     known.update({wanted.generating[int(arm)]: float(n) for arm, n in counts.items() if int(arm) < len(wanted.generating)})
     return ids, known
 
@@ -160,14 +155,14 @@ def candidates(
 def score(
     connection: Connection, wanted: Wanted, chunk_ids: Sequence[int], known: dict[str, float]
 ) -> dict[int, tuple[float, float]]:
-    """Each chunk's (BM25 score, share of the phrases that it holds); its visibility is known."""
+    """Each chunk's (BM25 score, share of the query that its phrases in the chunk are); its visibility is known."""
     if not chunk_ids or not (wanted.words or wanted.phrases):
         return dict.fromkeys(chunk_ids, (0.0, 0.0))
     ranks = ", ".join(f"ts_rank('{{1,1,1,1}}', words, CAST({_literal(quoted(word))} AS tsquery))" for word in wanted.words)
-    held = " + ".join(f"CAST(words @@ CAST({_literal(phrase)} AS tsquery) AS int)" for phrase in wanted.phrases) or "0"
+    held = ", ".join(f"CAST(words @@ CAST({_literal(phrase)} AS tsquery) AS int)" for phrase in wanted.phrases)
     # Joined with nothing, the words are unpacked once a chunk and not once a rank; OFFSET keeps the planner from undoing that.
     sql = (
-        f"SELECT id, length, ARRAY[{ranks}]\\:\\:float8[] AS ranks, {held} AS held FROM ("
+        f"SELECT id, length, ARRAY[{ranks}]\\:\\:float8[] AS ranks, ARRAY[{held}]\\:\\:int[] AS held FROM ("
         "SELECT id, char_end - char_start AS length, words || CAST('' AS tsvector) AS words"
         " FROM document_chunks WHERE id = ANY(CAST(:ids AS bigint[])) OFFSET 0) chunk"
     )
@@ -179,5 +174,9 @@ def score(
     lengths = np.array([row.length for row in rows], dtype=np.float64)
     weights = [bm25.idf(wanted.chunks, known.get(word, 0.0)) for word in wanted.words]
     values = bm25.scores(occurrences, lengths, wanted.average_length, weights)
-    shares = [row.held / max(1, len(wanted.phrases)) for row in rows]
+    weight_of = dict(zip(wanted.words, weights, strict=True))
+    # A phrase of a long query says less of it than the one word of a short one.
+    telling = [sum(weight_of.get(word, 0.0) for word in set(_LEXEME.findall(phrase))) for phrase in wanted.phrases]
+    whole = max(sum(weights), sum(telling), 1e-9)
+    shares = [sum(weight * held for weight, held in zip(telling, row.held, strict=True)) / whole for row in rows]
     return dict(zip(ids, zip(values.tolist(), shares, strict=True), strict=True))
