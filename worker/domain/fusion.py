@@ -14,7 +14,7 @@ import numpy as np
 from worker.domain.bm25 import Numbers
 
 MEANING, WORDS = 0.6, 0.4
-ENOUGH = 0.6
+ENOUGH = 1.0
 # Candidates of each kind.
 DEPTH = 200
 
