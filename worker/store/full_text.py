@@ -24,8 +24,8 @@ from worker.domain.scope import Scope
 from worker.store.models import DocumentChunk
 from worker.store.scoping import served
 
-POSTINGS = 60_000
-SCORED = 2_000
+POSTINGS = 20_000
+SCORED = 1_000
 # Words of a query beyond these are left out, the commonest first.
 MOST_WORDS = 64
 
@@ -98,12 +98,12 @@ def understand(connection: Connection, query: str, exact: Sequence[str]) -> Want
     return Wanted(tuple(words), tuple(phrases), tuple(generating), common, shares, float(size.number), float(size.length))
 
 
-def _postings(wanted: Wanted) -> tuple[list[str], str]:
+def _postings(wanted: Wanted, only_count: bool) -> tuple[list[str], str]:
     """The tsqueries that give candidates, and SQL for (id, document_id, generation, weight, counts) of what they find."""
     arms = [quoted(word) for word in wanted.generating]
-    if wanted.common:
+    if wanted.common and not only_count:
         arms.append(" & ".join(quoted(word) for word in wanted.common))
-    arms += wanted.phrases
+    arms += () if only_count else wanted.phrases
     found = " UNION ALL ".join(
         f"(SELECT {arm} AS arm, id, document_id, generation FROM document_chunks"
         f" WHERE words @@ CAST({_literal(query)} AS tsquery) LIMIT {POSTINGS})"
@@ -127,15 +127,18 @@ def candidates(
     connection: Connection, wanted: Wanted, scope: Scope, filters: Filters, number: int
 ) -> tuple[list[int], dict[str, float]]:
     """Chunks to score, and each word's number of chunks. ``number``: chunks that scope and filters leave, counted so far."""
-    arms, sql = _postings(wanted)
+    few = number <= SCORED
+    arms, sql = _postings(wanted, only_count=few)
     known = {word: share * wanted.chunks for word, share in wanted.shares.items()}
+    if few and not arms:
+        return list(connection.execute(served(select(DocumentChunk.id), scope, filters)).scalars()), known
     if not arms:
         return [], known
     names = ("id", "document_id", "generation", "weight", "counts")
     found = text(sql.replace(":", r"\:")).columns(*(column(name) for name in names)).subquery("found")
     order = (found.c.weight.desc(), found.c.id)
     counts: dict[str, int] = {}
-    if number <= SCORED:
+    if few:
         ids = list(connection.execute(served(select(DocumentChunk.id), scope, filters)).scalars())
         counts = connection.execute(select(found.c.counts).limit(1)).scalar() or {}
     else:
