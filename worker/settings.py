@@ -45,6 +45,16 @@ def _pdf_engine(value: str) -> str:
     return value
 
 
+def _vector_type(value: str) -> str:
+    if value not in _MOST_DIMENSIONS:
+        raise ValueError("must be halfvec or vector")
+    return value
+
+
+# What pgvector's HNSW index takes of each type (pgvector README, "HNSW").
+_MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
+
+
 class ChunkLimits(NamedTuple):
     """Characters in a chunk, at most, and how many of them it may share with the one before."""
 
@@ -84,12 +94,18 @@ class Settings:
     embedding_provider: str = _variable("LEX_INGEST_EMBEDDING_PROVIDER", "openai", "name under which vectors are kept apart")
     embedding_model: str = _variable("LEX_INGEST_EMBEDDING_MODEL", "text-embedding-3-small", "model name sent to the provider")
     embedding_dimensions: int = _variable(
-        "LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 2000", _positive
+        "LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 4000 (`vector`: 2000)", _positive
+    )
+    vector_type: str = _variable(
+        "LEX_INGEST_VECTOR_TYPE", "halfvec", "how new tables keep a number: `halfvec` in 2 bytes, `vector` in 4", _vector_type
     )
     embedding_send_dimensions: bool = _variable(
         "LEX_INGEST_EMBEDDING_SEND_DIMENSIONS", False, "`1` to ask the provider for that length", lambda value: value == "1"
     )
     embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
+    embedding_max_tokens: int = _variable(
+        "LEX_INGEST_EMBEDDING_MAX_TOKENS", 8192, "longest text that the model takes; a longer one is embedded in parts", _positive
+    )
     embedding_timeout: float = _variable(
         "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds
     )
@@ -135,8 +151,11 @@ class Settings:
     def __post_init__(self) -> None:
         if not ChunkLimits(self.chunk_size, self.chunk_overlap).usable:
             raise SettingsError("LEX_INGEST_CHUNK_OVERLAP must be from 0 to half of LEX_INGEST_CHUNK_SIZE")
-        if self.embedding_dimensions > 2000:
-            raise SettingsError("LEX_INGEST_EMBEDDING_DIMENSIONS: pgvector indexes a vector of at most 2000 dimensions")
+        most = _MOST_DIMENSIONS[self.vector_type]
+        if self.embedding_dimensions > most:
+            raise SettingsError(
+                f"LEX_INGEST_EMBEDDING_DIMENSIONS: pgvector indexes a {self.vector_type} of at most {most} dimensions"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

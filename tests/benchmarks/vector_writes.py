@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _compare(database_url: str) -> int:
-    from pgvector.sqlalchemy import Vector
+    from pgvector.sqlalchemy import HALFVEC
 
     from worker.store import chunks, profiles
     from worker.store.session import transaction
@@ -62,7 +62,7 @@ def _compare(database_url: str) -> int:
         profile = profiles.ensure(connection, "benchmark", "random", DIMENSIONS)
         connection.execute(text(f"DROP INDEX {profile.table}_hnsw"))
     table = Table(
-        profile.table, MetaData(), Column("chunk_id", BigInteger, primary_key=True), Column("embedding", Vector(DIMENSIONS))
+        profile.table, MetaData(), Column("chunk_id", BigInteger, primary_key=True), Column("embedding", HALFVEC(DIMENSIONS))
     )
 
     def by_copy(connection: Connection, ids: list[int]) -> None:

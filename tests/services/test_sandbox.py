@@ -188,12 +188,15 @@ def test_an_exception_in_the_middle_of_a_file_leaves_no_stale_answer(sandbox: Sa
     def interrupt(number: int, frame: object) -> None:
         raise SoftTimeLimitExceeded
 
+    def interrupted_after(delay: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        read(sandbox, tmp_path, "HOSTILE sleep", timeout=5.0)
+
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         for delay in (0.001, 0.003, 0.01, 0.03, 0.1, 0.4, 0.8):
-            signal.setitimer(signal.ITIMER_REAL, delay)
             with pytest.raises((SoftTimeLimitExceeded, Rejected)):
-                read(sandbox, tmp_path, "HOSTILE sleep", timeout=5.0)
+                interrupted_after(delay)
             signal.setitimer(signal.ITIMER_REAL, 0)
             assert read(sandbox, tmp_path, f"after {delay}") == f"after {delay}"
     finally:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pgvector import Vector
 from sqlalchemy import Connection, text
 
 from tests.support.documents import count, execute, put_and_tell, run_stages
+from tests.support.provider import Provider, vector_of
 from worker.domain.filters import NOTHING
 from worker.domain.scope import Scope
+from worker.services.migration import migrate
 from worker.settings import Settings
 from worker.store import chunks, profiles
 from worker.store.nearest import by_index
@@ -40,10 +45,10 @@ def _a_crowd(connection: Connection, profile: Profile, documents: int) -> None:
     chunks.write_vectors(connection, profile, ids, np.repeat(vectors, 10, axis=0))
 
 
-@pytest.mark.parametrize("dimensions", [384, 1536])
-def test_the_prepared_search_uses_the_index_of_its_profile(settings: Settings, dimensions: int) -> None:
+@pytest.mark.parametrize(("dimensions", "storage"), [(384, "vector"), (384, "halfvec"), (1536, "halfvec")])
+def test_the_prepared_search_uses_the_index_of_its_profile(settings: Settings, dimensions: int, storage: str) -> None:
     with transaction(settings.database_url) as connection:
-        profile = profiles.ensure(connection, "test", f"words-{dimensions}", dimensions)
+        profile = profiles.ensure(connection, "test", f"words-{dimensions}", dimensions, storage)
         _a_crowd(connection, profile, 300)
     with transaction(settings.database_url) as connection:
         for table in ("documents", "document_chunks", "generations", profile.table):
@@ -67,10 +72,13 @@ def test_the_prepared_search_uses_the_index_of_its_profile(settings: Settings, d
     execute(settings, "DELETE FROM embedding_profiles WHERE id = %s", profile.id)
 
 
-def test_the_columns_are_typed_by_their_profile(settings: Settings) -> None:
+@pytest.mark.parametrize("storage", ["halfvec", "vector"])
+def test_the_columns_are_typed_by_their_profile(settings: Settings, storage: str) -> None:
+    other = "vector" if storage == "halfvec" else "halfvec"
     with transaction(settings.database_url) as connection:
-        wide = profiles.ensure(connection, "test", "wide", 1536)
-        again = profiles.ensure(connection, "test", "wide", 1536)
+        wide = profiles.ensure(connection, "test", f"wide-{storage}", 1536, storage)
+        # What is stored already is of one kind.
+        again = profiles.ensure(connection, "test", f"wide-{storage}", 1536, other)
         kind = connection.execute(
             text(
                 "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -79,7 +87,24 @@ def test_the_columns_are_typed_by_their_profile(settings: Settings) -> None:
             {"table": wide.table},
         ).scalar_one()
     assert again == wide
-    assert kind == "vector(1536)"
+    assert kind == f"{storage}(1536)"
+
+
+@pytest.mark.parametrize("storage", ["halfvec", "vector"])
+def test_a_text_that_comes_again_gets_the_stored_vector_to_the_last_bit(
+    settings: Settings, provider: Provider, storage: str
+) -> None:
+    named = replace(settings, embedding_model=f"again-{storage}", vector_type=storage)
+    profile = migrate(named)
+    for key in ("a.txt", "b.txt"):
+        run_stages(named, put_and_tell(named, key, "The same words in two places."))
+    assert len(provider.requests) == 1
+    with transaction(settings.database_url) as connection:
+        rows = connection.execute(text(f"SELECT embedding::text FROM {profile.table}")).scalars().all()
+    assert len(rows) == 2
+    assert len(set(rows)) == 1
+    numbers = np.array(json.loads(rows[0]))
+    assert np.abs(numbers - vector_of("The same words in two places.", 384)).max() < (1e-3 if storage == "halfvec" else 1e-7)
 
 
 def test_an_unknown_prefix_filter_loses_no_hit_of_the_index_scan(settings: Settings) -> None:

@@ -153,15 +153,11 @@ def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) ->
     return time.monotonic() - started
 
 
-@dataclass
 class UnhurriedProvider(Provider):
     """Takes its time for each request, so that there is work in progress at any moment."""
 
-    seconds: float = 0.2
-
-    def answer(self, body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, str]]:
-        time.sleep(self.seconds)
-        return super().answer(body)
+    def __init__(self, seconds: float = 0.2) -> None:
+        super().__init__(delay=seconds)
 
 
 @dataclass

@@ -136,7 +136,8 @@ def test_neighbouring_blocks_of_a_page_are_one_section() -> None:
         ("LEX_INGEST_LEASE", "soon"),
         ("LEX_INGEST_LEASE", "0"),
         ("LEX_INGEST_CHUNK_OVERLAP", "3000"),
-        ("LEX_INGEST_EMBEDDING_DIMENSIONS", "3072"),
+        ("LEX_INGEST_EMBEDDING_DIMENSIONS", "4001"),
+        ("LEX_INGEST_VECTOR_TYPE", "bit"),
     ],
 )
 def test_a_setting_that_can_t_be_used_is_named(variable: str, value: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from worker.extract.docx_numbering import Numbering, formatted
+from worker.extract.docx_numbering import Numbering
 from worker.extract.docx_styles import Styles
 
 NAMESPACE = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -136,24 +136,6 @@ def test_an_own_list_counts_from_its_start_again() -> None:
     assert labels(made, (1, 0), (1, 0)) == ["1. ", "2. "]
     assert labels((made[0].afresh(), made[1]), (1, 0)) == ["1. "]
     assert labels(made, (1, 0)) == ["3. "]
-
-
-@pytest.mark.parametrize(
-    ("form", "expected"),
-    [
-        ("decimal", {0: "0", 12: "12"}),
-        ("decimalZero", {3: "03", 12: "12"}),
-        ("lowerLetter", {1: "a", 26: "z", 27: "aa", 53: "aaa", 0: "0", 10**8: "100000000"}),
-        ("upperLetter", {2: "B", 28: "BB"}),
-        ("lowerRoman", {4: "iv", 1999: "mcmxcix", 10**8: "100000000"}),
-        ("upperRoman", {14: "XIV"}),
-        ("ordinal", {1: "1st", 2: "2nd", 3: "3rd", 11: "11th", 21: "21st", 112: "112th"}),
-        ("none", {5: ""}),
-        ("chineseCounting", {5: "5"}),
-    ],
-)
-def test_a_number_is_written_in_its_format_and_stays_short(form: str, expected: dict[int, str]) -> None:
-    assert {count: formatted(count, form) for count in expected} == expected
 
 
 def test_senseless_attributes_are_no_numbers() -> None:

@@ -40,7 +40,10 @@ def text(folder: Path, page: str | bytes) -> str:
         ("<object data=x.swf><p>Get the player</p></object>", "Get the player"),
         ("<p>a<iframe src=x><p>No <b>frames</b> here</p></iframe>b", "a\nNo frames here\nb"),
         ("<iframe srcdoc='&lt;p&gt;within&lt;/p&gt;'>no frames</iframe>", "within"),
-        ("<frameset><frame src=x><noframes><p>A page without frames</p></noframes></frameset>", "A page without frames"),
+        (
+            "<frameset><frame src=x><noframes><p>A page without frames</p></noframes></frameset>",
+            "[frame: x]\nA page without frames",
+        ),
         ("<svg><title>no</title><defs>no</defs><text>Label</text></svg>", "Label"),
         ("<p>a<xmp><b>bold</b></xmp>", "a\n<b>bold</b>"),
         ("<p>x<plaintext><i>as it is</i>", "x\n<i>as it is</i>"),

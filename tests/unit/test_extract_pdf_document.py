@@ -1,74 +1,18 @@
-"""What a reader sees who turns the pages: running headers, paragraphs over page ends, columns, headings."""
+"""What a reader sees who turns the pages: paragraphs over page ends, and the pages of their words."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from pathlib import Path
 
 import pypdfium2
 import pytest
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Paragraph, SimpleDocTemplate
 
+from tests.support.pdfs import book, read, sentence
 from worker.domain.chunking import chunk
 from worker.domain.text import Block, Extraction, Section, assemble
 from worker.extract.blocks import BlockBuilder, Limits
-from worker.extract.pdf_columns import column_by_column
 from worker.extract.pdf_document import blocks
 from worker.extract.pdf_layout import Line
-from worker.extract.pdf_running import separate
-from worker.extract.registry import extract
-
-Drawing = Callable[[Canvas, int], object]
-
-
-def read(folder: Path, data: bytes, engine: str = "auto") -> Extraction:
-    path = folder / "file"
-    path.write_bytes(data)
-    return extract(path, "file", Limits(pdf_engine=engine))
-
-
-def pages(count: int, draw: Drawing) -> bytes:
-    """A PDF whose pages, from 1, are drawn by a function."""
-    out = io.BytesIO()
-    canvas = Canvas(out, A4)
-    for number in range(1, count + 1):
-        draw(canvas, number)
-        canvas.showPage()
-    canvas.save()
-    return out.getvalue()
-
-
-def book(sentences: list[str], size: float = 10) -> bytes:
-    """The sentences as one paragraph each, over as many pages as it takes, with a header and a page number on each."""
-    out = io.BytesIO()
-    style = ParagraphStyle("body", getSampleStyleSheet()["BodyText"], fontSize=size, leading=1.2 * size)
-
-    def furnish(canvas: Canvas, template: SimpleDocTemplate) -> None:
-        canvas.drawString(72, 815, "The Annual Report of Everything")
-        canvas.drawCentredString(297, 20, str(template.page))
-
-    template = SimpleDocTemplate(out, pagesize=A4)
-    template.build([Paragraph(text, style) for text in sentences], onFirstPage=furnish, onLaterPages=furnish)
-    return out.getvalue()
-
-
-def sentence(number: int, words: int) -> str:
-    return f"S{number}begin " + " ".join(f"word{number}x{count}" for count in range(words)) + f" end{number}s."
-
-
-def texts(extraction: Extraction, kind: str) -> list[str]:
-    return [block.text for block in extraction.blocks if block.kind == kind]
-
-
-def test_a_running_header_is_one_note_and_page_numbers_go(tmp_path: Path) -> None:
-    extraction = read(tmp_path, book([sentence(number, 150) for number in range(20)]))
-    assert (extraction.page_count or 0) >= 3
-    assert texts(extraction, "note") == ["The Annual Report of Everything"]
-    assert texts(extraction, "paragraph") == [sentence(number, 150) for number in range(20)]
 
 
 def test_a_paragraph_over_a_page_end_is_one_block_and_each_of_its_words_has_its_page(tmp_path: Path) -> None:
@@ -148,152 +92,6 @@ def test_a_footnote_does_not_end_the_paragraph_above_it() -> None:
     assert [block.page for block in found] == [1, 1]
     assert found[0].text.endswith("with more words.")
     assert found[1].text == "1 A footnote in small letters."
-
-
-def header(canvas: Canvas, text: str, number: int) -> None:
-    canvas.drawString(72, 800, text)
-    canvas.drawString(72, 500, f"Body of page {number} that says something else: {'abcdefgh'[number]}.")
-
-
-def test_headers_of_chapters_stand_once_each(tmp_path: Path) -> None:
-    chapters = ["", "One", "One", "One", "Two", "Two", "Two"]
-    data = pages(6, lambda canvas, number: header(canvas, f"Chapter {chapters[number]} - {number + 40}", number))
-    notes = [(block.text, block.page) for block in read(tmp_path, data).blocks if block.kind == "note"]
-    assert notes == [("Chapter One - 41", 1), ("Chapter Two - 44", 4)]
-
-
-def test_text_that_is_not_repeated_never_goes(tmp_path: Path) -> None:
-    data = pages(5, lambda canvas, number: header(canvas, f"Title {'abcdefgh'[number]} of {2017 + number} {7 * number}", number))
-    text = assemble(read(tmp_path, data).blocks).text
-    for number in range(1, 6):
-        assert f"Title {'abcdefgh'[number]} of {2017 + number} {7 * number}" in text
-
-
-def test_years_of_reports_are_no_page_numbers(tmp_path: Path) -> None:
-    data = pages(4, lambda canvas, number: header(canvas, f"Results of {2017 + number}", number))
-    text = assemble(read(tmp_path, data).blocks).text
-    assert all(f"Results of {2017 + number}" in text for number in range(1, 5))
-
-
-def test_a_line_repeated_in_the_middle_of_pages_stays(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, number: int) -> None:
-        for row in range(30):
-            canvas.drawString(72, 800 - 25 * row, "Total: none" if row == 15 else f"Row {row} of sheet {'abcd'[number]}{row}.")
-
-    assert assemble(read(tmp_path, pages(3, draw)).blocks).text.count("Total: none") == 3
-
-
-def test_pages_that_say_nothing_else_keep_it(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, _: int) -> None:
-        canvas.drawString(72, 700, "FRAGILE")
-        canvas.drawString(72, 100, "This side up")
-
-    assert texts(read(tmp_path, pages(4, draw)), "paragraph") == ["FRAGILE", "This side up"] * 4
-
-
-def test_the_same_number_at_one_place_is_a_cell_of_a_table(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, number: int) -> None:
-        canvas.drawString(72, 800, "42")
-        canvas.drawString(72, 400, f"Something {'abcd'[number]}")
-
-    assert assemble(read(tmp_path, pages(3, draw)).blocks).text.count("42") == 3
-
-
-def test_roman_page_numbers_go() -> None:
-    def body(letter: str) -> Line:
-        return Line(f"Something {letter}", 50, 400, 200, 410)
-
-    found = separate({n: [body("abc"[n - 1]), Line(numeral, 290, 20, 300, 30)] for n, numeral in enumerate(("ix", "x", "xi"), 1)})
-    assert [len(lines) for lines in found.bodies.values()] == [1, 1, 1]
-    assert found.footers == {}
-
-
-WORDS = "we know that columns of a text which go on and on have lines that are all of one width"
-
-
-def side(name: str, row: int) -> str:
-    return " ".join([name + str(row), *WORDS.split()[row % 5 : row % 5 + 8]])
-
-
-def test_columns_drawn_in_turns_are_read_one_after_the_other(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, _: int) -> None:
-        canvas.setFontSize(9)
-        canvas.drawString(
-            72, 780, "A heading over both of the columns that is long enough to go over the gutter in the middle of it all"
-        )
-        for row in range(20):
-            canvas.drawString(72, 700 - 12 * row, side("left", row))
-            canvas.drawString(310, 700 - 12 * row, side("right", row))
-
-    text = assemble(read(tmp_path, pages(1, draw)).blocks).text
-    order = [text.index(side(name, row)[:8]) for name in ("left", "right") for row in range(20)]
-    assert order == sorted(order)
-    assert text.startswith("A heading over both")
-
-
-def test_a_table_stays_rows(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, _: int) -> None:
-        for row in range(20):
-            canvas.drawString(72, 700 - 14 * row, f"Item {row} of stock")
-            canvas.drawString(310, 700 - 14 * row, f"{row}.25 EUR")
-            canvas.drawString(450, 700 - 14 * row, f"{row} pieces")
-
-    text = assemble(read(tmp_path, pages(1, draw)).blocks).text
-    assert all(f"Item {row} of stock {row}.25 EUR {row} pieces" in text for row in range(20))
-
-
-def test_columns_in_order_and_rows_of_prose_beside_labels_stay_as_they_are() -> None:
-    def line(text: str, left: float, row: int) -> Line:
-        return Line(text, left, 700 - 12 * row, left + 5 * len(text), 710 - 12 * row)
-
-    prose = "and this is a line of running text here"
-    ordered = [line(prose, left, row) for left in (50, 300) for row in range(12)]
-    labelled = [line(text, left, row) for row in range(12) for text, left in (("Label", 50), (prose, 300))]
-    assert column_by_column(ordered) is None
-    assert column_by_column(labelled) is None
-
-
-@pytest.mark.parametrize("engine", ["pdfium", "pdfminer"])
-def test_a_large_short_line_is_a_heading_of_its_rank(tmp_path: Path, engine: str) -> None:
-    def draw(canvas: Canvas, number: int) -> None:
-        if number == 1:
-            canvas.setFont("Helvetica-Bold", 24)
-            canvas.drawString(72, 760, "The whole thing")
-        canvas.setFont("Helvetica", 16)
-        canvas.drawString(72, 700, f"Part {'abc'[number]}")
-        canvas.setFont("Helvetica", 10)
-        for row in range(20):
-            canvas.drawString(72, 660 - 12 * row, f"Line {row} of the body of part {'abc'[number]}, with many words")
-
-    extraction = read(tmp_path, pages(2, draw), engine)
-    assert texts(extraction, "heading") == ["The whole thing", "Part b", "Part c"]
-    assert [block.heading_path for block in extraction.blocks if block.kind == "paragraph"] == [
-        ("The whole thing", "Part b"),
-        ("The whole thing", "Part c"),
-    ]
-
-
-def test_bullets_of_slides_are_no_headings(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, number: int) -> None:
-        for row in range(6):
-            canvas.setFont("Helvetica", 20)
-            canvas.drawString(72, 700 - 80 * row, f"Point {row} of {'abcdefgh'[number]}")
-            canvas.setFont("Helvetica", 12)
-            canvas.drawString(90, 670 - 80 * row, f"which says that {row} and {number} are more than one might think of them")
-
-    assert texts(read(tmp_path, pages(4, draw)), "heading") == []
-
-
-def test_a_large_sentence_and_a_large_first_letter_are_no_headings(tmp_path: Path) -> None:
-    def draw(canvas: Canvas, _: int) -> None:
-        canvas.setFont("Helvetica", 24)
-        canvas.drawString(72, 760, "Buy it now.")
-        canvas.drawString(72, 700, "T")
-        canvas.setFont("Helvetica", 10)
-        for row in range(20):
-            canvas.drawString(90, 600 - 12 * row, "his is a line of the body, with many words in it")
-
-    assert texts(read(tmp_path, pages(1, draw)), "heading") == []
 
 
 def test_a_block_over_two_pages_is_in_two_sections_that_touch() -> None:

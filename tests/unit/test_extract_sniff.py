@@ -13,7 +13,6 @@ from worker.domain.errors import NoText, Rejected, Unsupported
 from worker.extract import registry, sniff
 from worker.extract.blocks import Limits, clean
 from worker.extract.encodings import decode
-from worker.extract.labels import codec_of
 from worker.extract.registry import detect, extract
 
 
@@ -186,25 +185,3 @@ def test_one_sentence_is_enough_to_tell_its_encoding(text: str, encoding: str) -
 def test_a_few_broken_bytes_do_not_change_the_encoding() -> None:
     text = "すべての人間は、生まれながらにして自由である。\n" * 20
     assert decode(text.encode("cp932") + b"\xff\xfe\n").text.startswith(text)
-
-
-@pytest.mark.parametrize(
-    ("label", "codec"),
-    [
-        ("x-sjis", "cp932"),
-        ("ISO-8859-1", "cp1252"),
-        ("iso88592", "iso8859-2"),
-        ("iso-8859-8-i", "iso8859-8"),
-        ("ks_c_5601-1987", "cp949"),
-        ("windows-874", "cp874"),
-        ("x-mac-cyrillic", "mac_cyrillic"),
-        ("csGB2312", "gb18030"),
-        ("utf-16", None),
-        ("zip", None),
-        ("rot13", None),
-        ("no\0thing", None),
-        ("3dwindows-1252", None),
-    ],
-)
-def test_labels_mean_what_they_mean_in_a_browser(label: str, codec: str | None) -> None:
-    assert codec_of(label) == codec

@@ -22,10 +22,13 @@ _SECTION, _BLOCK, _LINE, _SENTENCE, _WORD, _LETTER = 5, 4, 3, 2, 1, 0
 HIGHEST = (_SECTION + 1) << 32
 # Of the letters of a text without spaces, one in so many may begin a piece.
 _ONE_LETTER_IN = 16
-# The end of a sentence. Full stops of scripts without capital letters need no space behind them; a Latin one does.
+# The end of a sentence. Full stops of scripts without capital letters need no space behind them; a Latin one does. One set stands
+# in front of both, for Python finds the places of a set three times as fast as those of alternatives: a tenth of the time of
+# reading a text file.
+_SPACED_STOPS, _STOPS = ".!?\u2026\u061f\u06d4", "\u3002\uff01\uff1f\uff0e\u0964\u0965\u104b\u1362\u17d4"
 SENTENCES = re.compile(
-    "[.!?\u2026\u061f\u06d4][\"'\u201d\u2019)\\]]*(?=\\s)"
-    "|[\u3002\uff01\uff1f\uff0e\u0964\u0965\u104b\u1362\u17d4][\u300d\u300f\u201d\u2019\uff09)]*"
+    f"[{_SPACED_STOPS}{_STOPS}](?:(?<=[{_SPACED_STOPS}])[\"'\u201d\u2019)\\]]*(?=\\s)"
+    f"|(?<=[{_STOPS}])[\u300d\u300f\u201d\u2019\uff09)]*)"
 )
 SPACES = re.compile(r"\s+")
 LINES = re.compile(r"\n\s*")

@@ -7,10 +7,10 @@ counting each other's numbers, as in Word; a list that overrides a start begins 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from worker.extract.docx_number_formats import formatted
 from worker.extract.docx_styles import Style, Styles, W, number, value_of
 
 LEVELS = 9
@@ -18,9 +18,6 @@ _PLACE = re.compile("%([1-9])")
 _LONGEST_TEMPLATE = 100
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014")
 _SUFFIXES = {"nothing": "", "space": " "}
-_ROMAN = {
-    "m": 1000, "cm": 900, "d": 500, "cd": 400, "c": 100, "xc": 90, "l": 50, "xl": 40, "x": 10, "ix": 9, "v": 5, "iv": 4, "i": 1,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,41 +161,3 @@ def _printed(levels: dict[int, Level], level: int, counts: list[int | None]) -> 
 
         text = _PLACE.sub(place, own.template).strip()
     return text + own.suffix if text else ""
-
-
-def formatted(count: int, name: str) -> str:
-    """A number in one of ``w:numFmt``'s formats; in digits where the format is unknown, or its numbers would grow too long."""
-    return _FORMATS.get(name, str)(count)
-
-
-def _letters(count: int) -> str:
-    """a … z, aa, bb … zz, aaa …"""
-    repeats, letter = divmod(count - 1, 26)
-    return chr(ord("a") + letter) * (repeats + 1) if 0 < count <= 26 * 30 else str(count)
-
-
-def _roman(count: int) -> str:
-    if not 0 < count < 5000:
-        return str(count)
-    digits = []
-    for text, value in _ROMAN.items():
-        times, count = divmod(count, value)
-        digits.append(text * times)
-    return "".join(digits)
-
-
-def _ordinal(count: int) -> str:
-    teens = 10 < count % 100 < 14
-    return f"{count}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(count % 10, 'th')}"
-
-
-_FORMATS: dict[str, Callable[[int], str]] = {
-    "lowerLetter": _letters,
-    "upperLetter": lambda count: _letters(count).upper(),
-    "lowerRoman": _roman,
-    "upperRoman": lambda count: _roman(count).upper(),
-    "decimalZero": lambda count: f"{count:02}",
-    "ordinal": _ordinal,
-    "none": lambda count: "",
-    "bullet": lambda count: "",
-}

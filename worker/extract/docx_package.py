@@ -1,14 +1,12 @@
-"""The parts of a DOCX container, checked and read one by one: no copy of the container, no tree of a part that nobody asks for.
+"""The parts of a DOCX container, each for itself: no copy of the container, no tree of a part that nobody asks for.
 
-Standard library zipfile and lxml, which are what python-docx opens a package with; python-docx itself parses every part and keeps
-every picture in memory, which for a document full of pictures costs more than reading its text.
+``ooxml`` opens and checks it. Standard library zipfile and lxml, which are what python-docx opens a package with; python-docx
+itself parses every part and keeps every picture in memory, which for one full of pictures costs more than reading its text.
 """
 
 from __future__ import annotations
 
 import posixpath
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +18,6 @@ from worker.domain.errors import Rejected
 from worker.extract import ooxml
 from worker.extract.blocks import BlockBuilder
 
-_XML_SUFFIXES = (".xml", ".rels", ".vml")
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError)
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 _USUAL_MAIN = "word/document.xml"
 # How much of the body is in memory as a tree while it is read.
@@ -40,16 +36,11 @@ class Relationship(NamedTuple):
 class Package:
     """An open container. ``main`` is the name of the part with the body."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        ooxml.check_directory(archive.infolist())
-        self._archive = archive
-        self._entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
-        self._names = {name.lower(): name for name in self._entries}
-        self._left = ooxml.MAX_INFLATED
+    def __init__(self, container: ooxml.Container) -> None:
+        self._container = container
+        self._names = container.names
         # All of them, and not only those that are used: a document type declaration is refused wherever it stands.
-        self._xml = {name: self._inflate(name) for name in self._entries if name.lower().endswith(_XML_SUFFIXES)}
-        for data in self._xml.values():
-            ooxml.refuse_doctype(data)
+        self._xml = {name: container.xml(name) for name in container.entries if name.lower().endswith(ooxml.XML_SUFFIXES)}
         self._relationships: dict[str, dict[str, Relationship]] = {}
         self.main = next((part for kind, part in self.relationships("").values() if kind == "officeDocument"), _USUAL_MAIN)
         if self.main not in self._xml:
@@ -110,10 +101,7 @@ class Package:
         Raises:
             Rejected: ``bomb``, ``damaged``.
         """
-        try:
-            return self._xml[part] if part in self._xml else self._inflate(part)
-        except _BROKEN as error:
-            raise _unreadable(error) from error
+        return self._xml[part] if part in self._xml else self._container.binary(part)
 
     def body(self, tag: str) -> Iterator[Any]:
         """The children of the main part's first element ``tag``, one by one; each is dropped when the next is asked for.
@@ -142,29 +130,17 @@ class Package:
             raise Rejected("damaged", "the main part has no body")
         yield from body
 
-    def _inflate(self, name: str) -> bytes:
-        data = ooxml.read_entry(self._archive, self._entries[name], self._left)
-        self._left -= len(data)
-        return data
-
 
 @contextmanager
 def open_package(source: Path | IO[bytes]) -> Iterator[Package]:
     """Open and check a container.
 
     Raises:
-        Rejected: ``bomb`` (too many entries, too many bytes, or a compression ratio that no document has), ``damaged`` (a broken
-            ZIP), ``encrypted`` (ZIP encryption), ``forbidden_doctype`` (Office never writes one; entities hide text or files).
+        Rejected: as ``ooxml.opened``.
     """
-    try:
-        archive = zipfile.ZipFile(source)
-    except _BROKEN as error:
-        raise _unreadable(error) from error
-    with archive:
-        try:
-            package = Package(archive)
-        except _BROKEN as error:
-            raise _unreadable(error) from error
+    with ooxml.opened(source) as container:
+        with ooxml.damaged_if_broken():
+            package = Package(container)
         yield package
 
 
@@ -183,7 +159,3 @@ def _refusal(error: etree.XMLSyntaxError) -> Rejected:
     if error.code == _NO_MEMORY:
         return Rejected("memory", "reading the file takes more memory than allowed")
     return Rejected("damaged", "a part is no well-formed XML, or nested deeper than 256 elements")
-
-
-def _unreadable(error: Exception) -> Rejected:
-    return Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})")

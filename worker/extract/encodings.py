@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import charset_normalizer
 
 from worker.domain.errors import Rejected
-from worker.extract.labels import codec_of
+from worker.extract.labels import browser_codec, codec_of
 from worker.extract.letters import japanese_encoding, one_byte_encoding
 
 _BOMS = (
@@ -137,7 +137,7 @@ def _guess(data: bytes) -> Decoded:
     name = japanese_encoding(sample) or one_byte_encoding(sample)
     if name is None:
         best = charset_normalizer.from_bytes(sample).best()
-        name = (codec_of(best.encoding) if best else _two_byte(sample)) or "cp1252"
+        name = (browser_codec(codecs.lookup(best.encoding).name) if best else _two_byte(sample)) or "cp1252"
     return Decoded(data.decode(name, "replace"), name, guessed=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from worker.domain.text import Metadata
 
@@ -75,14 +74,6 @@ def refresh(root: Any) -> str | None:
         ):
             return f"Refresh ({match[1]} sec) {match[2] or ''}"
     return None
-
-
-def picture_name(image: Any) -> str:
-    """What a picture shows whose author wrote no words for it: its file's name without the suffix. An empty text is meant so."""
-    source = image.get("src", "")
-    if image.get("alt") is not None or source[:5].lower() == "data:":
-        return ""
-    return unquote(re.split("[?#]", source)[0].rstrip("/").rpartition("/")[2]).partition(".")[0]
 
 
 def iso_date(value: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from lxml import etree
 
 from worker.domain.text import BlockKind
-from worker.extract import html_facts
+from worker.extract import html_objects
 from worker.extract.blocks import BlockBuilder
 
 # Chinese and Japanese letters: between two of them a line end in the source is no space (CSS Text 3, 4.1.3).
@@ -197,11 +197,11 @@ class Page:
         self._marker = f"{_MARKERS.get(numbered.get('type', ''), str)(number)}. "
 
     def _spoken(self, element: Any, tag: str) -> str:
-        """What an element shows that is no text within it: a picture's alternative text, a field's value, quotation marks."""
+        """What an element shows that is no text within it: a picture's words, a field's value, a quotation mark."""
         match tag:
             case "img" | "area":
                 # The author's words in the picture's place; a page for browsers without scripts often repeats the picture.
-                alternative = element.get("alt") or element.get("title") or html_facts.picture_name(element)
+                alternative = element.get("alt") or element.get("title") or html_objects.picture_name(element)
                 if self._open["noscript"] and alternative in self._alternatives:
                     return ""
                 self._alternatives.add(alternative)
@@ -220,7 +220,7 @@ class Page:
                 return "\u201c"
             case "rt":
                 return "(" if self._brackets else ""
-        return ""
+        return html_objects.note(element, tag)
 
     def _embedded(self, frame: Any) -> None:
         """The page that a frame holds in its own attribute, or else what its author wrote for readers without frames."""

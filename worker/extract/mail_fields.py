@@ -7,13 +7,13 @@ character that is split between two of them. RFC 2047, 2231 (language), 5322 (da
 from __future__ import annotations
 
 import binascii
-import codecs
 import contextlib
 import re
 from email.utils import parsedate_to_datetime
 
 from worker.domain.errors import Rejected
 from worker.extract.encodings import decode
+from worker.extract.labels import text_codec
 from worker.extract.mime import decode_base64
 
 MAX_FIELD_BYTES = 20_000
@@ -21,10 +21,6 @@ _ENCODED_WORD = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?]*)\?=")
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]")
 # These are ASCII or a subset of other bytes, so that nothing in the bytes tells them from UTF-8: the mail's word counts.
 _TRUSTED = re.compile(r"iso2022|hz|utf-7|gb|big5|euc|shift_jis|cp9\d\d")
-# Python's codecs for host names and for its own literals: none is an encoding of texts, and punycode's takes quadratic time.
-_NO_TEXT = frozenset(
-    {"punycode", "idna", "unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape", "undefined"}
-)
 
 
 def decode_text(data: bytes, declared: str | None) -> tuple[str, str | None]:
@@ -33,7 +29,7 @@ def decode_text(data: bytes, declared: str | None) -> tuple[str, str | None]:
     Raises:
         Rejected: ``type_mismatch``, the bytes are no text.
     """
-    codec = _codec(declared)
+    codec = text_codec(declared.strip().strip("'\"")) if declared else None
     if codec and _TRUSTED.match(codec):
         with contextlib.suppress(UnicodeError):
             return data.decode(codec), None
@@ -74,15 +70,6 @@ def iso_date(text: str) -> str | None:
     # Beside ValueError, the parser raises TypeError and IndexError on shapes that it did not think of.
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def _codec(name: str | None) -> str | None:
-    try:
-        codec = codecs.lookup((name or "").strip().strip("'\"")).name
-    # UnicodeError, LookupError: an unknown name; ValueError: one with a NUL in it.
-    except (LookupError, ValueError):
-        return None
-    return None if codec in _NO_TEXT else codec
 
 
 def _word_text(word: tuple[str, bytes]) -> str:

@@ -12,8 +12,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
 
 from lxml import etree
 
@@ -30,7 +31,7 @@ _DOCTYPES = (b"<!DOCTYPE", "<!DOCTYPE".encode("utf-16-le"), "<!DOCTYPE".encode("
 _LONGEST_DOCTYPE = max(map(len, _DOCTYPES))
 # Flag bit 0 of an entry: encrypted (APPNOTE.TXT 4.4.4).
 _ENCRYPTED = 0x1
-_XML_SUFFIXES = (".xml", ".rels", ".vml")
+XML_SUFFIXES = (".xml", ".rels", ".vml")
 # ISO/IEC 29500 "Strict" uses other namespace names for the same vocabulary; the libraries know the Transitional ones.
 _STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _TRANSITIONAL = rb"http://schemas.openxmlformats.org/\1/2006/"
@@ -41,7 +42,7 @@ class Container:
     """The checked entries of an open ZIP. All that is ever read of them, twice or not, is counted against ``allowed`` bytes."""
 
     def __init__(self, archive: zipfile.ZipFile, allowed: int) -> None:
-        check_directory(archive.infolist())
+        _check_directory(archive.infolist())
         self._archive = archive
         self._allowed = self._left = allowed
         self.entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
@@ -49,38 +50,89 @@ class Container:
         self.names = {name.lower(): name for name in self.entries}
 
     def blocks(self, name: str) -> Iterator[bytes]:
-        """The content of the entry that has exactly this name, in order.
+        """The content of the entry that has exactly this name and is XML, in order.
 
         Raises:
-            Rejected: ``bomb``, ``forbidden_doctype``.
+            Rejected: ``bomb``, ``damaged``, ``forbidden_doctype``.
         """
         tail = b""
-        with self._archive.open(self.entries[name]) as stream:
-            while block := stream.read(_BLOCK):
+        for block in self._inflated(name):
+            _refuse_doctype(tail + block)
+            tail = block[-_LONGEST_DOCTYPE:]
+            yield block
+
+    def xml(self, name: str) -> bytes:
+        """The same as a whole.
+
+        Raises:
+            Rejected: as ``blocks``.
+        """
+        data = self.binary(name)
+        _refuse_doctype(data)
+        return data
+
+    def binary(self, name: str) -> bytes:
+        """The content of an entry that is something else, or of which nothing is known.
+
+        Raises:
+            Rejected: ``bomb``, ``damaged``.
+        """
+        return b"".join(self._inflated(name))
+
+    def _inflated(self, name: str) -> Iterator[bytes]:
+        # Not around the yield: what a reader of the blocks raises is no fault of the container.
+        with damaged_if_broken():
+            stream = self._archive.open(self.entries[name])
+        with stream:
+            while True:
+                with damaged_if_broken():
+                    block = stream.read(_BLOCK)
+                if not block:
+                    return
                 self._left -= len(block)
                 if self._left < 0:
                     raise Rejected("bomb", f"the container inflates to more than {self._allowed} bytes")
-                seen = tail + block
-                if any(doctype in seen for doctype in _DOCTYPES):
-                    raise Rejected("forbidden_doctype", "a part has a document type declaration")
-                tail = block[-_LONGEST_DOCTYPE:]
                 yield block
 
 
 @contextmanager
-def checked(path: Path, allowed: int = MAX_INFLATED) -> Iterator[Container]:
+def damaged_if_broken() -> Iterator[None]:
+    """Say in our words what zipfile raises for a broken container.
+
+    Raises:
+        Rejected: ``damaged``.
+    """
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
+        raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
+
+
+@contextmanager
+def opened(source: Path | IO[bytes], allowed: int = MAX_INFLATED) -> Iterator[Container]:
     """Open a container for reading its parts one by one.
 
     Raises:
         Rejected: ``bomb`` (too many entries, too many bytes, or a compression ratio that no document has), ``damaged`` (a broken
             ZIP), ``encrypted`` (ZIP encryption), ``forbidden_doctype`` (Office never writes one; entities hide text or files).
     """
-    try:
-        # The file is closed even where an error's traceback still holds a part's stream.
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+    # The file is closed even where an error's traceback still holds a part's stream.
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        with damaged_if_broken():
+            archive = zipfile.ZipFile(file)
+        with archive:
             yield Container(archive, allowed)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OSError) as error:
-        raise Rejected("damaged", f"the ZIP container cannot be read ({type(error).__name__})") from error
+
+
+@contextmanager
+def checked(path: Path, allowed: int = MAX_INFLATED) -> Iterator[Container]:
+    """The same for readers that take a value in a part which is none for the file's damage.
+
+    Raises:
+        Rejected: as ``opened``.
+    """
+    with damaged_if_broken(), opened(path, allowed) as container:
+        yield container
 
 
 def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
@@ -101,11 +153,11 @@ def open_checked(path: Path, main_types: tuple[str, ...]) -> io.BytesIO:
 
 def _copy(container: Container, repaired: zipfile.ZipFile, main_types: tuple[str, ...]) -> None:
     for name in container.entries:
-        if not name.lower().endswith(_XML_SUFFIXES):
+        if not name.lower().endswith(XML_SUFFIXES):
             repaired.writestr(name, b"")
             continue
         member = name
-        data = transitional(b"".join(container.blocks(name)))
+        data = transitional(container.xml(name))
         if name.lower() == "[content_types].xml":
             member = "[Content_Types].xml"
             for other in main_types[1:]:
@@ -115,7 +167,7 @@ def _copy(container: Container, repaired: zipfile.ZipFile, main_types: tuple[str
         repaired.writestr(member, data)
 
 
-def check_directory(entries: list[zipfile.ZipInfo]) -> None:
+def _check_directory(entries: list[zipfile.ZipInfo]) -> None:
     """Check what the directory of a container declares.
 
     Raises:
@@ -131,25 +183,7 @@ def check_directory(entries: list[zipfile.ZipInfo]) -> None:
         raise Rejected("bomb", f"the container inflates to more than {MAX_INFLATED} bytes")
 
 
-def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: int) -> bytes:
-    """The bytes of an entry, at most ``allowed``.
-
-    Raises:
-        Rejected: ``bomb``, more bytes than allowed.
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError: the entry is broken.
-    """
-    parts = []
-    count = 0
-    with archive.open(entry) as stream:
-        while block := stream.read(_BLOCK):
-            count += len(block)
-            if count > allowed:
-                raise Rejected("bomb", f"the container inflates to more than {MAX_INFLATED} bytes")
-            parts.append(block)
-    return b"".join(parts)
-
-
-def refuse_doctype(data: bytes) -> None:
+def _refuse_doctype(data: bytes) -> None:
     """Refuse an XML part with a document type declaration.
 
     Raises:

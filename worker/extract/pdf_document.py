@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from worker.extract.pdf_layout import Line, grouped, join, resumes
+from worker.extract.pdf_layout import Line, grouped, join
+from worker.extract.pdf_resume import resumes
 from worker.extract.pdf_running import separate
 
 # Letters of a heading are so many times as high as the usual ones; two sizes closer than this are one level.

@@ -20,18 +20,14 @@ _MARK = re.compile(f"[{HYPHEN_MARKS}]")
 _PRINTED = {ord(mark): "-" for mark in HYPHEN_MARKS}
 _LAST_WORD, _FIRST_WORD = re.compile(r"[^\W_]+$"), re.compile(r"[^\W_]+")
 _LONGEST_WORD = 60
-_SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
+SENTENCE_END = re.compile(r"[.!?:;\u3002\uff01\uff1f\u061f\u0964][\"'\u201d\u2019)\]]*$")
 _ODD = re.compile("[\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ue000-\uf8ff]")
 _BAD = re.compile(f"{_ODD.pattern}|\\(cid:\\d+\\)")
 # Letters alone, one after another: a word set with wide spacing, where a table has digits, points and line ends between.
 _SPACED = re.compile(r"(?:(?<![^\W\d_])[^\W\d_] ){4,}")
 _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
-
-
-# Lines of one paragraph on two pages or in two columns: their heights, and widths, differ by less than this share.
-_ALIKE = 0.07
-# What begins an item of a list with a small letter.
-_ITEM = re.compile(r"o\s|\w{1,3}[.)]\s")
+# Chinese and Japanese are written without spaces: a line's end is none in them.
+_IDEOGRAPH = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
 class Line(NamedTuple):
@@ -101,36 +97,7 @@ def _continues(paragraph: list[Line], line: Line, usual: float) -> bool:
     if line.left > last.right or line.right < last.left:
         return False
     indented = line.left > last.left + 0.8 * height and line.left > paragraph[0].left + 0.8 * height
-    return not (indented and _SENTENCE_END.search(last.text.rstrip()))
-
-
-def resumes(before: list[Line], after: list[Line]) -> bool:
-    """Whether a paragraph cut by the end of a page or a column goes on in another one at the top of the next.
-
-    It does if it ends in the middle of a sentence with a full line, and the other goes on with a small letter, in letters of the
-    same size and a column of the same width or the same left edge.
-    """
-    last, first = before[-1], after[0]
-    # One line alone doesn't tell whether it is full.
-    if len(before) + len(after) < 3 or not (0 < (1 - _ALIKE) * max(last.height, first.height) < min(last.height, first.height)):
-        return False
-    ending, beginning = last.text.strip(), first.text.strip()
-    if _SENTENCE_END.search(ending) or _ITEM.match(beginning):
-        return False
-    if not (beginning[0].islower() or (_ends_in_hyphen(ending) and beginning[0].isalnum())):
-        return False
-    (left, right), (other_left, other_right) = _edges(before), _edges(after)
-    width, other_width = right - left, other_right - other_left
-    if abs(left - other_left) > last.height:
-        # Pages bound as a book have two margins, and columns as many as they are.
-        alike = abs(width - other_width) < _ALIKE * width
-        if not alike or min(len(before), len(after)) < 2:
-            return False
-    return _ends_in_hyphen(ending) or _wrapped(last, beginning, left + max(width, other_width))
-
-
-def _edges(lines: list[Line]) -> tuple[float, float]:
-    return min(line.left for line in lines), max(line.right for line in lines)
+    return not (indented and SENTENCE_END.search(last.text.rstrip()))
 
 
 def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list[int]]:
@@ -138,16 +105,22 @@ def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list
     parts = [runs[0][0].text.strip()]
     begins = [0]
     before: list[Line] = []
+    # What is left of a paragraph on a page may be its short lines only: how wide it is, all its runs say together. So it doesn't
+    # matter where pages end.
+    width = max(max(line.right for line in run) - min(line.left for line in run) for run in runs)
     for run in runs:
-        edge = max(line.right for line in run)
+        edge = min(line.left for line in run) + width
         if before:
-            # The edge is known by the run's other lines; what is on another page was cut there, and nothing says it ended.
-            parts += _glue(parts, run[0].text.strip(), " ", is_compound)
+            # What is on another page was cut there, and nothing says that a line ended on purpose.
+            text = run[0].text.strip()
+            parts += _glue(parts, text, _space(before[-1].text, text), is_compound)
             begins.append(len(parts) - 1)
         for last, line in pairwise(run):
             text = line.text.strip()
-            goes_on = _same_row(last, line) or _wrapped(last, text, edge)
-            parts += _glue(parts, text, " " if goes_on else "\n", is_compound)
+            between = " " if _same_row(last, line) else "\n"
+            if between == "\n" and wrapped(last, text, edge):
+                between = _space(last.text, text)
+            parts += _glue(parts, text, between, is_compound)
         before = run
     ends = [0, *accumulate(map(len, parts))]
     # A mark that joins nothing was a printed hyphen.
@@ -155,16 +128,21 @@ def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list
     return text.translate(_PRINTED) if _MARK.search(text) else text, [ends[begin] for begin in begins]
 
 
+def _space(before: str, after: str) -> str:
+    """What a line's end stands for: a space, but for Chinese and Japanese letters on both sides of it."""
+    return "" if after[0] > "\u2fff" and _IDEOGRAPH.match(after) and _IDEOGRAPH.match(before.rstrip()[-1]) else " "
+
+
 def _glue(parts: list[str], text: str, between: str, is_compound: IsCompound) -> tuple[str, ...]:
     """What follows the last part: the text, with what is between, or with that part's hyphen taken off or left."""
     before = parts[-1]
-    if not _ends_in_hyphen(before):
+    if not ends_in_hyphen(before):
         return between, text
     parts[-1] = before[:-1] + ("-" if _keeps_hyphen(before, text, is_compound) else "")
     return (text,)
 
 
-def _ends_in_hyphen(line: str) -> bool:
+def ends_in_hyphen(line: str) -> bool:
     return line[-1] in HYPHEN_MARKS or (line[-1] in _HYPHENS and len(line) > 1 and line[-2].isalpha())
 
 
@@ -182,12 +160,15 @@ def _same_row(last: Line, line: Line) -> bool:
     return line.height > 0 and abs(last.bottom - line.bottom) < 0.5 * line.height
 
 
-def _wrapped(last: Line, text: str, edge: float) -> bool:
+def wrapped(last: Line, text: str, edge: float) -> bool:
     """Whether the first word of the next line had no room on this one."""
     if last.height <= 0 or last.right <= last.left:
         return False
     width = (last.right - last.left) / max(1, len(last.text))
-    return last.right + width * (len(text.split(maxsplit=1)[0]) + 1) > edge
+    word = text.split(maxsplit=1)[0]
+    # A line may end behind each of these.
+    ideograph = None if word.isascii() else _IDEOGRAPH.search(word)
+    return last.right + width * ((max(1, ideograph.start()) if ideograph else len(word)) + 1) > edge
 
 
 def compounds(texts: Iterable[str]) -> frozenset[str]:

@@ -58,10 +58,11 @@ def separate(pages: Mapping[int, list[Line]]) -> Running:
     """Take the running lines out of pages, numbered in any way in which the next page has the next number."""
     nothing = Running(dict(pages))
     with_text = {number: lines for number, lines in pages.items() if any(line.height > 0 for line in lines)}
-    enough = min(_ENOUGH_PAGES, len(with_text) // 2 + 1)
     if len(with_text) < 2:
         return nothing
-    found = _running(list(_candidates(with_text)), enough)
+    # A title page often has no header. Of two pages that say the same, both may mean it.
+    enough = 2 if len(with_text) == _ENOUGH_PAGES else _ENOUGH_PAGES
+    found = _running(list(_candidates(with_text)), enough, 2 if len(with_text) == 2 else enough)
     gone: dict[int, set[int]] = defaultdict(set)
     for candidate, _ in found:
         gone[candidate.page].add(candidate.index)
@@ -108,8 +109,11 @@ def _candidates(pages: Mapping[int, list[Line]]) -> Iterator[_Candidate]:
                     yield _Candidate(number, index, lines[index], is_header)
 
 
-def _running(candidates: list[_Candidate], enough: int) -> list[tuple[_Candidate, str]]:
-    """The candidates, by page, that stand at one height of enough pages, and their words without the page number."""
+def _running(candidates: list[_Candidate], enough: int, counting: int) -> list[tuple[_Candidate, str]]:
+    """The candidates, by page, that stand at one height of enough pages, and their words without the page number.
+
+    Those that are surely page numbers, by the rule of ``_counts_on``, need ``counting`` pages only.
+    """
     by_key: dict[str, list[tuple[float, int]]] = defaultdict(list)
     keys = []
     for number, candidate in enumerate(candidates):
@@ -119,15 +123,21 @@ def _running(candidates: list[_Candidate], enough: int) -> list[tuple[_Candidate
     running: dict[int, str] = {}
     for key, places in by_key.items():
         wanted = _ENOUGH_PAGES if key[0] == _ALONE else enough
-        if len(places) < wanted:
+        if len(places) < min(wanted, counting):
             continue
         for group in _at_one_height(places):
-            if len({candidates[number].page for number in group}) >= wanted:
+            needed = counting if _counts_on(key, candidates[group[0]]) else wanted
+            if len({candidates[number].page for number in group}) >= needed:
                 for number in group:
                     words = dict(keys[number])[key]
                     # Of two ways to see a line, the one that finds its page number.
                     running[number] = min(words, running.get(number, words), key=len)
     return [(candidates[number], running[number]) for number in sorted(running)]
+
+
+def _counts_on(key: str, candidate: _Candidate) -> bool:
+    """A number that grows with the pages at their foot, or one without words; "Question 1" at the top may be a heading."""
+    return _PAGE in key and not (candidate.is_header and any(map(str.isalpha, candidate.line.text)))
 
 
 def _at_one_height(places: list[tuple[float, int]]) -> Iterator[list[int]]:

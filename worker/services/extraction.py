@@ -28,7 +28,7 @@ from worker.store.session import transaction
 log = telemetry.get_logger(__name__)
 
 # Raise it when extractors or the chunker change what they give: replay then reads unchanged objects again.
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 
 
 def recipe(settings: Settings, key: str) -> str:

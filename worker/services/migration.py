@@ -67,4 +67,10 @@ def migrate(settings: Settings) -> profiles.Profile:
     target.dispose()
     with transaction(settings.database_url) as connection:
         language.set_to(connection, settings.text_search)
-        return profiles.ensure(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        return profiles.ensure(
+            connection,
+            settings.embedding_provider,
+            settings.embedding_model,
+            settings.embedding_dimensions,
+            settings.vector_type,
+        )

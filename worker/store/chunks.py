@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from pgvector import Vector
+from pgvector import HalfVector, Vector
 from psycopg import Connection as PsycopgConnection
 from psycopg import sql
 from sqlalchemy import Connection, delete, insert, select, text, update
@@ -94,9 +94,10 @@ def write_vectors(connection: Connection, profile: Profile, chunk_ids: Iterable[
     """COPY ``vectors`` (float32, one row a chunk, ``profile.dimensions`` columns) in binary form."""
     copy = sql.SQL("COPY {} (chunk_id, embedding) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(profile.table))
     with _psycopg(connection).cursor() as cursor, cursor.copy(copy) as stream:
-        stream.set_types(["int8", "vector"])
+        stream.set_types(["int8", profile.storage])
+        wrap = HalfVector if profile.storage == "halfvec" else Vector
         for chunk_id, vector in zip(chunk_ids, vectors, strict=True):
-            stream.write_row((chunk_id, Vector(vector)))
+            stream.write_row((chunk_id, wrap(vector)))
 
 
 def swap(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> int:

@@ -18,7 +18,7 @@ def fill(connection: Connection, profile: Profile, document_id: uuid.UUID, gener
     result = connection.execute(
         text(
             f"INSERT INTO {profile.table} (chunk_id, embedding) "
-            "SELECT c.id, k.embedding FROM document_chunks c "
+            f"SELECT c.id, k.embedding::{profile.storage} FROM document_chunks c "
             "JOIN embedding_cache k ON k.profile_id = :profile_id AND k.text_sha256 = c.text_sha256 "
             "WHERE c.document_id = :document_id AND c.generation = :generation ON CONFLICT (chunk_id) DO NOTHING"
         ),
@@ -35,7 +35,7 @@ def remember(connection: Connection, profile: Profile, chunk_ids: Sequence[int])
     connection.execute(
         text(
             "INSERT INTO embedding_cache (profile_id, text_sha256, embedding) "
-            f"SELECT :profile_id, c.text_sha256, e.embedding FROM {profile.table} e "
+            f"SELECT :profile_id, c.text_sha256, e.embedding::vector FROM {profile.table} e "
             "JOIN document_chunks c ON c.id = e.chunk_id WHERE e.chunk_id = ANY(:chunk_ids) "
             "ORDER BY c.text_sha256 ON CONFLICT (profile_id, text_sha256) DO NOTHING"
         ),

@@ -42,6 +42,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from worker.domain.document import TERMINAL, Status
 
 _TERMINAL_SQL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
+_STORAGE_SQL = "storage IN ('halfvec', 'vector')"
 _STATUS_SQL = ", ".join(f"'{status}'" for status in sorted(Status))
 
 # Constraint names are fixed, so that a migration can name what it changes.
@@ -109,8 +110,7 @@ class Document(Base):
     hint_etag: Mapped[str | None]
     hint_sequencer: Mapped[str | None]
     hint_removed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
-    # Set by replay: read and embed again even where the bytes are the same.
-    force: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    force: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # by replay: even where the bytes are the same
     # The object as last read from the bucket.
     etag: Mapped[str | None]
     version_id: Mapped[str | None]
@@ -176,15 +176,16 @@ class DocumentChunk(Base):
 
 
 class EmbeddingProfile(Base):
-    """What makes vectors comparable: provider, model and dimensions. Its vectors stand in ``embeddings_<id>``."""
+    """What makes vectors comparable. They stand in ``embeddings_<id>``, whose column is of pgvector's type ``storage``."""
 
     __tablename__ = "embedding_profiles"
-    __table_args__ = (UniqueConstraint("provider", "model", "dimensions"),)
+    __table_args__ = (UniqueConstraint("provider", "model", "dimensions"), CheckConstraint(_STORAGE_SQL, name="storage"))
 
     id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
     provider: Mapped[str]
     model: Mapped[str]
     dimensions: Mapped[int] = mapped_column(Integer)
+    storage: Mapped[str] = mapped_column(server_default=text("'vector'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -232,8 +233,7 @@ class Event(Base):
     bucket: Mapped[str | None] = mapped_column(Text(collation="C"))
     key: Mapped[str | None] = mapped_column(Text(collation="C"))
     kind: Mapped[str]
-    # As text: jsonb can't hold an escaped NUL, and the sender may say anything.
-    raw: Mapped[Any | None] = mapped_column(JSON)
+    raw: Mapped[Any | None] = mapped_column(JSON)  # as text: jsonb can't hold an escaped NUL, and the sender may say anything
     message_id: Mapped[str | None]
     outcome: Mapped[str]
     document_id: Mapped[uuid.UUID | None]

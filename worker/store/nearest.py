@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pgvector.sqlalchemy import Vector
+from pgvector.sqlalchemy import HALFVEC, Vector
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Select, Table, any_, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -27,7 +27,8 @@ EXACT = 10_000
 
 def _table(profile: Profile) -> Table:
     """The profile's vectors; the one place of search that knows their type."""
-    return Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", Vector(profile.dimensions)))
+    kind = HALFVEC if profile.storage == "halfvec" else Vector
+    return Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", kind(profile.dimensions)))
 
 
 def left(connection: Connection, scope: Scope, filters: Filters, most: int) -> int:

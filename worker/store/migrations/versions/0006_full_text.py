@@ -4,7 +4,7 @@ The words are a stored column, not an index over an expression: ranking needs ea
 of 4000 characters again takes about a millisecond a chunk. The configuration has a name of ours, so that another
 language changes the dictionary and not the column (worker.store.language).
 
-Revision: 0006, after 0004
+Revision: 0006, after 0005
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

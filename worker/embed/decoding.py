@@ -1,0 +1,44 @@
+"""The body of an embeddings answer -> vectors.
+
+Read here and not by the client: its objects for 128 vectors of 1536 numbers cost more than reading them.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import Any
+
+import numpy as np
+
+from worker.domain.errors import Unavailable
+from worker.domain.vectors import Vectors
+
+
+def vectors_of(body: bytes, count: int) -> Vectors:
+    """The vectors of an answer to ``count`` texts, as float32 of shape (count, dimensions), in the order of the texts.
+
+    Vectors may come in any order, in base64 (little-endian float32) or as numbers: OpenAI's API reference, "Create embeddings".
+
+    Raises:
+        Unavailable: ``provider_unavailable``: the body is cut off, is no such answer, or has not one sound vector a text.
+    """
+    try:
+        data = sorted(json.loads(body)["data"], key=lambda item: item["index"])
+        vectors = [_vector(item["embedding"]) for item in data]
+        indexes = [item["index"] for item in data]
+        if indexes == list(range(count)):
+            together = np.stack(vectors).astype(np.float32, copy=False)
+            if np.isfinite(together).all():
+                return together
+    except (ValueError, TypeError, KeyError):
+        raise Unavailable("provider_unavailable", "the provider's answer can't be read") from None
+    if len(indexes) == count:
+        raise Unavailable("provider_unavailable", "the provider gave vectors that can't be used")
+    raise Unavailable("provider_unavailable", f"the provider gave {len(indexes)} vectors for {count} texts")
+
+
+def _vector(value: Any) -> Vectors:
+    if isinstance(value, str):
+        return np.frombuffer(b64decode(value, validate=True), dtype="<f4")
+    return np.asarray(value, dtype=np.float32)
