@@ -115,6 +115,9 @@ class Settings:
     embedding_rate: str | None = _variable(
         "LEX_INGEST_EMBEDDING_RATE", None, "Celery rate limit of the embedding task in each worker, such as `60/m`"
     )
+    text_search: str = _variable(
+        "LEX_INGEST_TEXT_SEARCH", "english", "language of full text search: a configuration of PostgreSQL's, or `simple`"
+    )
     chunk_size: int = _variable("LEX_INGEST_CHUNK_SIZE", 4000, "characters in a chunk, at most", _positive)
     chunk_overlap: int = _variable("LEX_INGEST_CHUNK_OVERLAP", 400, "characters that neighbouring chunks share", int)
     chunk_sizes: tuple[tuple[str, ChunkLimits], ...] = _variable(

@@ -94,7 +94,7 @@ def _line(row: DocumentStatus) -> str:
 
 def _search(settings: Settings) -> bool:
     """Run the three sample searches; whether each best hit is the document that it should be."""
-    from infra.cli.documents import print_hits
+    from infra.cli.search import print_hits
     from worker.domain.scope import Scope
     from worker.services.search import search
 

@@ -1,4 +1,4 @@
-"""Commands that read documents: status, show, search."""
+"""Commands that read documents: status, show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from worker.services.documents import DocumentDetail, DocumentStatus
-    from worker.services.search import Hit
     from worker.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -193,49 +192,7 @@ def _print_detail(detail: DocumentDetail) -> None:
         console.print(escape(piece["text"]), highlight=False)
 
 
-def search(
-    query: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
-    limit: Annotated[int, typer.Option("-k", min=1, max=200, help="How many hits.")] = 5,
-    prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
-    as_json: Json = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Find passages by meaning."""
-    if not query.strip():
-        raise typer.BadParameter("say what you look for", param_hint="QUERY")
-    settings = connect(data_dir).require("buckets")
-    from worker.domain.scope import Scope
-    from worker.services.search import search as find
-    from worker.services.search import without_vectors
-
-    scope = Scope.of_buckets(settings.buckets).within(prefix)
-    hits = find(query, scope, limit, settings)
-    if as_json:
-        for hit in hits:
-            json_line(hit)
-    elif not hits and (number := without_vectors(scope, settings)):
-        console.print(
-            f"nothing found: {number} documents were indexed by another embedding model than {settings.embedding_model}; "
-            "`lex-ingest replay --all` indexes them anew"
-        )
-    elif not hits:
-        console.print("nothing found: `lex-ingest status` shows what is in the index")
-    else:
-        print_hits(hits)
-
-
-def print_hits(hits: list[Hit]) -> None:
-    """Each hit in two or three lines: score, key and page, then the passage."""
-    from rich.markup import escape
-    from rich.padding import Padding
-
-    for rank, hit in enumerate(hits, 1):
-        page = f" [cyan]page {hit.page}[/]" if hit.page is not None else ""
-        console.print(f"{rank}. [bold]{hit.score:.3f}[/] {escape(visible_key(hit.key))}{page}", highlight=False)
-        console.print(Padding(f"[dim]{escape(' '.join(hit.snippet.split()))} …[/]", (0, 0, 0, 3), expand=False), highlight=False)
-
-
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
-    for command in (status, show, search):
+    for command in (status, show):
         app.command()(command)

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, text
 
 from tests.support.documents import count, execute, put_and_tell, run_stages
 from tests.support.provider import Provider, vector_of
+from worker.domain.filters import NOTHING
 from worker.domain.scope import Scope
 from worker.services.migration import migrate
-from worker.services.search import statement
 from worker.settings import Settings
 from worker.store import chunks, profiles
+from worker.store.nearest import by_index
 from worker.store.profiles import Profile
 from worker.store.session import transaction
 
@@ -52,7 +53,7 @@ def test_the_prepared_search_uses_the_index_of_its_profile(settings: Settings, d
     with transaction(settings.database_url) as connection:
         for table in ("documents", "document_chunks", "generations", profile.table):
             connection.execute(text(f"ANALYZE {table}"))
-    search = statement(profile, Scope(("documents",), ("",)), np.ones(dimensions, dtype=np.float32), 5)
+    search = by_index(profile, Scope(("documents",), ("",)), NOTHING, np.ones(dimensions, dtype=np.float32), 5)
     with transaction(settings.database_url) as connection:
         # The generic plan is what a prepared statement may end up with after five runs.
         connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))

@@ -1,4 +1,4 @@
-"""Bring the database to the newest schema, and make the tables of the embedding profile that the settings name."""
+"""Bring the database to the newest schema, make the tables of the embedding profile and set the language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from worker.settings import Settings
-from worker.store import profiles
+from worker.store import language, profiles
 from worker.store.session import engine, transaction
 
 _SCRIPTS = Path(__file__).parent.parent / "store" / "migrations"
@@ -66,6 +66,7 @@ def migrate(settings: Settings) -> profiles.Profile:
     # Connections that were made before the extension was there don't know its types.
     target.dispose()
     with transaction(settings.database_url) as connection:
+        language.set_to(connection, settings.text_search)
         return profiles.ensure(
             connection,
             settings.embedding_provider,

@@ -1,25 +1,39 @@
-"""Search by meaning: the query's vector against the vectors of the chunks that are served."""
+"""Search: by meaning (vectors), by words (full text), or by both, over the chunks that are served."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pgvector.sqlalchemy import HALFVEC, Vector
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Select, Table, and_, func, literal_column, select
+import numpy as np
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, and_, func, select
 
+from worker.domain import fusion
 from worker.domain.errors import IngestError
+from worker.domain.exact import exact_parts
+from worker.domain.filters import NOTHING, Filters
 from worker.domain.scope import Scope
 from worker.domain.snippet import Snippet, best_passage
 from worker.domain.vectors import Vectors
 from worker.embed.openai import embed
 from worker.settings import Settings
-from worker.store import profiles
-from worker.store.models import Document, DocumentChunk, Generation
+from worker.store import full_text, nearest, profiles
+from worker.store.models import Document, DocumentChunk
+from worker.store.passages import passages
 from worker.store.profiles import Profile
 from worker.store.scoping import visible
 from worker.store.session import snapshot
+
+
+class Mode(StrEnum):
+    """What a hit's score says, and what orders hits: see ``Hit``."""
+
+    HYBRID = "hybrid"
+    VECTOR = "vector"
+    TEXT = "text"
 
 
 class SearchError(IngestError):
@@ -28,9 +42,14 @@ class SearchError(IngestError):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found. ``score`` is the cosine similarity, 1 at most; ``page`` is where ``snippet`` stands.
+    """A chunk that was found. ``page`` is where ``snippet`` stands; offsets are code points of the document's text.
 
-    Offsets are code points of the document's text; ``snippet`` is a part of ``text``.
+    ``score`` compares the hits of one search, not of two, except by vectors of one model:
+
+    - vector: the cosine similarity, 1 at most;
+    - text: BM25 (``worker.domain.bm25``), 1 for a chunk of average length with every word of the query once; and up to 1 more
+      if it holds what the query wants to the letter (``worker.domain.exact``), by how much of the query that is;
+    - hybrid: both, from 0 to 1 (``worker.domain.fusion``), and the same 1 more.
     """
 
     key: str
@@ -48,71 +67,74 @@ class Hit:
     text: str
 
 
-def statement(profile: Profile, scope: Scope, vector: Vectors, limit: int) -> Select[*tuple[Any, ...]]:
-    """The search over this profile's table, nearest first.
-
-    The HNSW index gives the rows in order, and the joins drop what the caller may not see or what is not served; the scan
-    goes on until the limit is full (``hnsw.iterative_scan`` in ``worker.store.session``). The limit is written into the
-    statement: of a parameter the planner of a prepared one knows nothing, expects a tenth of the table, and sorts it all.
-    """
-    kind = HALFVEC if profile.storage == "halfvec" else Vector
-    embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", kind(profile.dimensions)))
-    distance = embeddings.c.embedding.cosine_distance(vector)
-    chunk = DocumentChunk
-    section = func.jsonb_array_elements(Generation.sections).column_valued("section")
-    sections = (
-        select(func.jsonb_agg(section))
-        .where(
-            section.op("->>")("char_end").cast(Integer) > chunk.char_start,
-            section.op("->>")("char_start").cast(Integer) < chunk.char_end,
-        )
-        .correlate(chunk, Generation)
-        .scalar_subquery()
-    )
-    return (
-        select(
-            Document.key,
-            Document.bucket,
-            Document.id.label("document_id"),
-            Generation.title,
-            chunk.ordinal,
-            chunk.page_start,
-            chunk.page_end,
-            chunk.char_start,
-            chunk.char_end,
-            chunk.text,
-            (1 - distance).label("score"),
-            sections.label("sections"),
-        )
-        .select_from(embeddings)
-        .join(chunk, chunk.id == embeddings.c.chunk_id)
-        .join(Document, and_(Document.id == chunk.document_id, Document.active_generation == chunk.generation))
-        .join(Generation, and_(Generation.document_id == chunk.document_id, Generation.generation == chunk.generation))
-        .where(visible(scope))
-        .order_by(distance)
-        .limit(literal_column(str(int(limit))))
-    )
-
-
-def search(query: str, scope: Scope, limit: int, settings: Settings) -> list[Hit]:
-    """The ``limit`` chunks nearest to ``query`` in meaning, nearest first.
+def search(
+    query: str, scope: Scope, limit: int, settings: Settings, *, mode: Mode = Mode.HYBRID, filters: Filters = NOTHING
+) -> list[Hit]:
+    """The ``limit`` chunks that answer ``query`` best, best first.
 
     Raises:
         SearchError: the query is blank, or nothing was ever stored under the current embedding profile.
-        TransientError: the provider can't embed the query now.
+        TransientError: the provider can't embed the query now; ``text`` needs no provider.
     """
     if not query.strip():
         raise SearchError("empty_query", "the query is empty")
-    # A terminal may give bytes that are no text (PEP 383); no provider takes them.
-    query = query.encode(errors="replace").decode()
+    # A terminal may give bytes that are no text (PEP 383); no provider takes them, nor NUL does PostgreSQL.
+    query = query.encode(errors="replace").decode().replace("\0", " ")
+    profile, vector = None, None
+    if mode is not Mode.TEXT:
+        with snapshot(settings.database_url) as connection:
+            profile = _profile(connection, settings)
+        if profile is None:
+            raise SearchError("no_profile", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`")
+        vector = embed([query], settings)[0]
     with snapshot(settings.database_url) as connection:
-        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
-    if profile is None:
-        raise SearchError("no_profile", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`")
-    vector = embed([query], settings)[0]
-    with snapshot(settings.database_url) as connection:
-        rows = connection.execute(statement(profile, scope, vector, limit)).mappings()
-        return [_hit(dict(row), query) for row in rows]
+        scores = _scores(connection, query, scope, filters, limit, mode, profile, vector)
+        best = sorted(scores, key=lambda chunk: (-scores[chunk], chunk))[:limit]
+        rows = passages(connection, scope, best)
+    return [_hit(rows[chunk], scores[chunk], query) for chunk in best if chunk in rows]
+
+
+def _profile(connection: Connection, settings: Settings) -> Profile | None:
+    """The profile that search answers from."""
+    return profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+
+
+def _scores(
+    connection: Connection,
+    query: str,
+    scope: Scope,
+    filters: Filters,
+    limit: int,
+    mode: Mode,
+    profile: Profile | None,
+    vector: Vectors | None,
+) -> dict[int, float]:
+    """Candidates by chunk id, with the score of the mode."""
+    number = nearest.left(connection, scope, filters, nearest.EXACT + 1)
+    depth = max(limit, fusion.DEPTH) if mode is Mode.HYBRID else limit
+    by_meaning: dict[int, float] = {}
+    if profile is not None and vector is not None:
+        by_meaning = nearest.nearest(connection, profile, scope, filters, vector, depth, number)
+        if mode is Mode.VECTOR:
+            return by_meaning
+    wanted = full_text.understand(connection, query, exact_parts(query))
+    candidates, known = full_text.candidates(connection, wanted, scope, filters, number)
+    words = full_text.score(connection, wanted, list({*candidates, *by_meaning}), known)
+    by_words = {chunk: score + held for chunk, (score, held) in words.items() if score > 0 or held > 0}
+    first = sorted(by_words, key=lambda chunk: (-by_words[chunk], chunk))[:depth]
+    if profile is None or vector is None:
+        return {chunk: by_words[chunk] for chunk in first}
+    chunks = list({*first, *by_meaning})
+    missing = nearest.similarities(connection, profile, vector, [chunk for chunk in first if chunk not in by_meaning])
+    similarities = _column({**missing, **by_meaning}.get(chunk, np.nan) for chunk in chunks)
+    scores = fusion.fused(
+        similarities, _column(words[chunk][0] for chunk in chunks), _column(words[chunk][1] for chunk in chunks)
+    )
+    return dict(zip(chunks, scores.tolist(), strict=True))
+
+
+def _column(values: Iterable[float]) -> Any:
+    return np.fromiter(values, dtype=np.float64)
 
 
 def without_vectors(scope: Scope, settings: Settings) -> int:
@@ -121,7 +143,7 @@ def without_vectors(scope: Scope, settings: Settings) -> int:
     That is so after another model was set, until the documents are replayed.
     """
     with snapshot(settings.database_url) as connection:
-        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        profile = _profile(connection, settings)
         served = and_(visible(scope), Document.active_generation.is_not(None))
         if profile is not None:
             embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger))
@@ -135,7 +157,7 @@ def without_vectors(scope: Scope, settings: Settings) -> int:
         return connection.execute(select(func.count()).select_from(Document).where(served)).scalar_one()
 
 
-def _hit(row: dict[str, Any], query: str) -> Hit:
+def _hit(row: dict[str, Any], score: float, query: str) -> Hit:
     snippet: Snippet = best_passage(row["text"], query)
     return Hit(
         key=row["key"],
@@ -145,7 +167,7 @@ def _hit(row: dict[str, Any], query: str) -> Hit:
         page=_page_at(row["sections"] or [], row["char_start"] + snippet.start, row["page_start"]),
         page_start=row["page_start"],
         page_end=row["page_end"],
-        score=float(row["score"]),
+        score=score,
         ordinal=row["ordinal"],
         char_start=row["char_start"],
         char_end=row["char_end"],

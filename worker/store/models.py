@@ -22,6 +22,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -35,7 +36,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker.domain.document import TERMINAL, Status
@@ -109,8 +110,7 @@ class Document(Base):
     hint_etag: Mapped[str | None]
     hint_sequencer: Mapped[str | None]
     hint_removed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
-    # Set by replay: read and embed again even where the bytes are the same.
-    force: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    force: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # by replay: even where the bytes are the same
     # The object as last read from the bucket.
     etag: Mapped[str | None]
     version_id: Mapped[str | None]
@@ -126,6 +126,7 @@ class Generation(Base):
     """The text of one version of a document, and where it came from. ``sections`` are ranges of ``text``."""
 
     __tablename__ = "generations"
+    __table_args__ = (Index("ix_generations_file_metadata", text("file_metadata jsonb_path_ops"), postgresql_using="gin"),)
 
     document_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
     generation: Mapped[int] = mapped_column(primary_key=True)
@@ -155,6 +156,7 @@ class DocumentChunk(Base):
         UniqueConstraint("document_id", "generation", "ordinal"),
         # Whether a text stands anywhere; equality only, so the small kind of index.
         Index("ix_document_chunks_text_sha256", "text_sha256", postgresql_using="hash"),
+        Index("ix_document_chunks_words", "words", postgresql_using="gin"),
         ForeignKeyConstraint(
             ["document_id", "generation"], ["generations.document_id", "generations.generation"], ondelete="CASCADE"
         ),
@@ -170,6 +172,7 @@ class DocumentChunk(Base):
     page_end: Mapped[int | None] = mapped_column(Integer)
     char_start: Mapped[int] = mapped_column(Integer)
     char_end: Mapped[int] = mapped_column(Integer)
+    words: Mapped[Any] = mapped_column(TSVECTOR, Computed("to_tsvector('lex_ingest', search_words(text))", True), nullable=True)
 
 
 class EmbeddingProfile(Base):
@@ -197,8 +200,7 @@ class CachedEmbedding(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-# The gate before the embedding provider.
-EMBEDDING_GATE = "embedding"
+EMBEDDING_GATE = "embedding"  # the gate before the embedding provider
 
 
 class Gate(Base):
@@ -231,8 +233,7 @@ class Event(Base):
     bucket: Mapped[str | None] = mapped_column(Text(collation="C"))
     key: Mapped[str | None] = mapped_column(Text(collation="C"))
     kind: Mapped[str]
-    # As text: jsonb can't hold an escaped NUL, and the sender may say anything.
-    raw: Mapped[Any | None] = mapped_column(JSON)
+    raw: Mapped[Any | None] = mapped_column(JSON)  # as text: jsonb can't hold an escaped NUL, and the sender may say anything
     message_id: Mapped[str | None]
     outcome: Mapped[str]
     document_id: Mapped[uuid.UUID | None]
