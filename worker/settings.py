@@ -55,6 +55,13 @@ def _vector_type(value: str) -> str:
 _MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 
 
+def _keys(value: str) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(pair.partition("=")[::2] for pair in _names(value))
+    if not all(name and key for name, key in pairs):
+        raise ValueError("must be name=key, name=key …")
+    return pairs
+
+
 class ChunkLimits(NamedTuple):
     """Characters in a chunk, at most, and how many of them it may share with the one before."""
 
@@ -103,6 +110,9 @@ class Settings:
         "LEX_INGEST_EMBEDDING_SEND_DIMENSIONS", False, "`1` to ask the provider for that length", lambda value: value == "1"
     )
     embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
+    embedding_in_flight: int = _variable(
+        "LEX_INGEST_EMBEDDING_IN_FLIGHT", 12, "provider requests on their way at a time in each process", _positive
+    )
     embedding_max_tokens: int = _variable(
         "LEX_INGEST_EMBEDDING_MAX_TOKENS",
         8192,
@@ -112,8 +122,19 @@ class Settings:
     embedding_timeout: float = _variable(
         "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds
     )
-    embedding_rate: str | None = _variable(
-        "LEX_INGEST_EMBEDDING_RATE", None, "Celery rate limit of the embedding task in each worker, such as `60/m`"
+    provider_keys: tuple[tuple[str, str], ...] = _variable(
+        "LEX_INGEST_PROVIDER_KEYS",
+        (),
+        "keys of further providers: `name=key,name=key` (`lex-ingest model add`)",
+        _keys,
+        secret=True,
+    )
+    tenants: tuple[str, ...] = _variable(
+        "LEX_INGEST_TENANTS", (), "key prefixes that share no stored vector: `acme/,globex/`", _names
+    )
+    hnsw_m: int = _variable("LEX_INGEST_HNSW_M", 16, "neighbours of a vector in a new index (pgvector's `m`)", _positive)
+    hnsw_ef_construction: int = _variable(
+        "LEX_INGEST_HNSW_EF_CONSTRUCTION", 64, "candidates while an index is built (pgvector's `ef_construction`)", _positive
     )
     text_search: str = _variable(
         "LEX_INGEST_TEXT_SEARCH", "english", "language of full text search: a configuration of PostgreSQL's, or `simple`"
@@ -176,13 +197,18 @@ class Settings:
             try:
                 values[item.name] = item.metadata["read"](raw)
             except ValueError as error:
-                raise SettingsError(f"{name}={raw!r} can't be used: {error}") from None
+                shown = "…" if not item.repr else repr(raw)
+                raise SettingsError(f"{name}={shown} can't be used: {error}") from None
         return cls(**values)
 
     def chunk_limits(self, key: str) -> ChunkLimits:
         """The limits of the longest prefix in ``chunk_sizes`` that ``key`` begins with, else the common ones."""
         common = ChunkLimits(self.chunk_size, self.chunk_overlap)
         return next((limits for prefix, limits in self.chunk_sizes if key.startswith(prefix)), common)
+
+    def tenant(self, key: str) -> str:
+        """The longest of ``tenants`` that ``key`` begins with, else nothing."""
+        return max((prefix for prefix in self.tenants if key.startswith(prefix)), key=len, default="")
 
     def require(self, *names: str) -> Settings:
         """Return self if each named setting has a value.

@@ -75,10 +75,17 @@ def _schema(settings: Settings) -> Check:
     if not state.up_to_date:
         return Check("schema", False, f"at {state.current or 'empty'}, this code wants {state.head}", "run `lex-ingest migrate`")
     with engine(settings.database_url).connect() as connection:
-        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        profile = profiles.serving(connection)
     if profile is None:
-        return Check("schema", False, f"no table for vectors of {settings.embedding_model}", "run `lex-ingest migrate`")
-    return Check("schema", True, f"at {state.current}, vectors in {profile.table}")
+        return Check("schema", False, "no table for vectors", "run `lex-ingest migrate`")
+    advice = ""
+    if (profile.provider, profile.model, profile.dimensions) != (
+        settings.embedding_provider,
+        settings.embedding_model,
+        settings.embedding_dimensions,
+    ):
+        advice = f"the settings name {settings.embedding_model}: `lex-ingest model add` and `switch` change what serves"
+    return Check("schema", True, f"at {state.current}, {profile.name} serves from {profile.table}", advice)
 
 
 def _redis(settings: Settings) -> Check:
@@ -142,10 +149,15 @@ def _events(_: Settings) -> Check:
 
 
 def _embeddings(settings: Settings) -> Check:
-    from worker.embed.openai import embed
+    from worker.services import asking
+    from worker.store import profiles
 
-    embed(["Is the provider there?"], settings)
-    return Check("embeddings", True, f"{settings.embedding_model}, {settings.embedding_dimensions} dimensions")
+    with engine(settings.database_url).connect() as connection:
+        profile = profiles.serving(connection)
+    if profile is None:
+        return Check("embeddings", False, "no profile serves", "run `lex-ingest migrate`")
+    asking.embed_query("Is the provider there?", profile, settings)
+    return Check("embeddings", True, f"{profile.model}, {profile.dimensions} dimensions")
 
 
 # A row that waits for a worker has ``updated_at`` from when it began to (worker.store.due); one that is held has the end of its
@@ -163,9 +175,6 @@ FROM documents, make_interval(secs => :late) AS late
 
 
 def _documents(settings: Settings) -> Check:
-    from worker.domain.scope import Scope
-    from worker.services.search import without_vectors
-
     late = 3 * (settings.tick + settings.requeue_after)
     with engine(settings.database_url).connect() as connection:
         row = connection.execute(text(_STUCK), {"late": late}).one()
@@ -178,10 +187,6 @@ def _documents(settings: Settings) -> Check:
     if stuck:
         advice = f"no worker has taken them for {late:g} s: see that one runs (`lex-ingest ps`, log/worker.log)"
         return Check("documents", False, f"{found}, {stuck} stuck", advice)
-    unseen = without_vectors(Scope.of_buckets(settings.buckets), settings)
-    if unseen:
-        advice = "`lex-ingest replay --all`, or set the embedding model that indexed them"
-        return Check("documents", False, f"{found}; {unseen} without a vector of {settings.embedding_model}", advice)
     # A failed document is a finished one: it says something of the file, and nothing of the system.
     advice = "`lex-ingest status --status FAILED` says why; `lex-ingest replay --status FAILED` tries again"
     return Check("documents", True, found, advice if row.failed else "")

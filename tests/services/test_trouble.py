@@ -180,8 +180,8 @@ def test_a_generation_without_all_its_vectors_is_not_served(settings: Settings) 
 
         profile = profiles.find(connection, "test", "words", 384)
         assert profile is not None
-        with pytest.raises(RuntimeError, match="0 of 1 chunks"):
-            chunks.swap(connection, profile, document_id, 1)
+        assert chunks.swap(connection, profile, document_id, 1) == 0
+    assert row_of(settings, document_id)["active_generation"] is None
 
 
 def test_a_holder_whose_object_was_removed_writes_nothing_and_the_next_looks_at_the_bucket(settings: Settings) -> None:

@@ -51,7 +51,11 @@ def state(settings: Settings) -> MigrationState:
 
 
 def migrate(settings: Settings) -> profiles.Profile:
-    """Upgrade to the head revision, then make the profile's tables. Running it again changes nothing."""
+    """Upgrade to the head revision; where no profile serves yet, make the table of the one that the settings name.
+
+    Returns the one that serves. Running it again changes nothing: another model in the settings asks for
+    `lex-ingest model add` (``worker.services.models``).
+    """
     settings.require("database_url")
     target = engine(settings.database_url)
     # Without a transaction of its own: one that only waits is ended after seconds.
@@ -67,10 +71,14 @@ def migrate(settings: Settings) -> profiles.Profile:
     target.dispose()
     with transaction(settings.database_url) as connection:
         language.set_to(connection, settings.text_search)
-        return profiles.ensure(
-            connection,
-            settings.embedding_provider,
-            settings.embedding_model,
-            settings.embedding_dimensions,
-            settings.vector_type,
-        )
+        serving = profiles.serving(connection)
+        if serving is None:
+            serving = profiles.ensure(
+                connection,
+                settings.embedding_provider,
+                settings.embedding_model,
+                settings.embedding_dimensions,
+                settings.vector_type,
+            )
+            profiles.serve(connection, serving)
+        return serving

@@ -3,8 +3,9 @@
 ======================================  =============================================================================
 what                                    goes
 ======================================  =============================================================================
-text, chunks, vectors                   in the transaction that marks the document DELETED, or that swaps generations
-cached vector of a text                 ``erase_after`` seconds after the last chunk with that text went
+text, chunks                            in the transaction that marks the document DELETED, or that swaps generations
+vector of a text                        ``erase_after`` seconds after the last chunk with that text went, through which alone
+                                        a search reaches it: until then the text costs nothing if it comes back (a rename)
 row of a DELETED document               ``erase_after`` seconds after it was marked
 its keys and events in the ledger       in the same transaction: kind, time and outcome stay
 event that was about no document        its key and text ``erase_after`` seconds after it came
@@ -16,6 +17,7 @@ Every statement here is short and limited; the caller repeats it while it finds 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -24,6 +26,7 @@ from uuid import UUID
 from psycopg import Connection, sql
 
 from worker.domain.document import Status
+from worker.store.driver import VECTORS_LOCK
 
 _DAYS_AHEAD = 7
 # Seconds to wait for a lock that stops the handler's inserts: rather later than now.
@@ -59,20 +62,18 @@ UPDATE events SET bucket = NULL, key = NULL, raw = NULL FROM old
 WHERE events.received_at = old.received_at AND events.id = old.id
 """
 
-_CACHED = """
+_RELEASED = """
 WITH taken AS (
     DELETE FROM released_texts WHERE text_sha256 IN (
         SELECT text_sha256 FROM released_texts WHERE released_at <= now() - make_interval(secs => %(after)s)
         ORDER BY released_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     )
     RETURNING text_sha256
-), erased AS (
-    DELETE FROM embedding_cache cached USING taken, embedding_profiles profile
-    WHERE cached.profile_id = profile.id AND cached.text_sha256 = taken.text_sha256
-      AND NOT EXISTS (SELECT FROM document_chunks kept WHERE kept.text_sha256 = taken.text_sha256)
 )
-SELECT count(*) FROM taken
+SELECT text_sha256, NOT EXISTS (SELECT FROM document_chunks kept WHERE kept.text_sha256 = taken.text_sha256) FROM taken
 """
+# A transaction that relies on vectors takes milliseconds; behind a waiter, every document that is about to end would wait too.
+_LOCK_TRIES, _LOCK_PAUSE = 40, 0.025
 
 _PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -104,10 +105,23 @@ def erase_events_of_no_document(connection: Connection[Any], after: float, limit
     return connection.execute(_OF_NO_DOCUMENT, {"after": after, "limit": limit}).rowcount
 
 
-def erase_cached_vectors(connection: Connection[Any], after: float, limit: int) -> int:
-    """Forget the vectors of texts that stand nowhere, ``after`` seconds after they left. Returns how many texts."""
-    row = connection.execute(_CACHED, {"after": after, "limit": limit}).fetchone()
-    return int(row[0]) if row else 0
+def erase_vectors(connection: Connection[Any], after: float, limit: int) -> int | None:
+    """Forget the vectors of texts that stand nowhere, ``after`` seconds after they left, in every profile. Returns how many
+    texts were looked at; None where others rely on vectors all the time, and nothing was done."""
+    for _ in range(_LOCK_TRIES):
+        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (VECTORS_LOCK,)).fetchone()
+        if row and row[0]:
+            break
+        time.sleep(_LOCK_PAUSE)
+    else:
+        return None
+    rows = connection.execute(_RELEASED, {"after": after, "limit": limit}).fetchall()
+    gone = [digest for digest, nowhere in rows if nowhere]
+    if gone:
+        for (profile,) in connection.execute("SELECT id FROM embedding_profiles").fetchall():
+            table = sql.Identifier(f"embeddings_{profile}")
+            connection.execute(sql.SQL("DELETE FROM {} WHERE text_sha256 = ANY(%s)").format(table), (gone,))
+    return len(rows)
 
 
 def remove_document(connection: Connection[Any], bucket: str, key: str) -> UUID | None:

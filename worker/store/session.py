@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
@@ -59,6 +60,14 @@ def _engine_of_process(database_url: str, process_id: int) -> Engine:
 def engine(database_url: str) -> Engine:
     """The engine of this process. A forked child gets its own, and never touches its parent's sockets."""
     return _engine_of_process(database_url, os.getpid())
+
+
+def psycopg_below(connection: Connection) -> PsycopgConnection[Any]:
+    """The driver's connection below SQLAlchemy's, inside the same transaction: COPY is the driver's own."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, PsycopgConnection):
+        raise TypeError("the worker's engine must use psycopg")
+    return driver
 
 
 @contextmanager

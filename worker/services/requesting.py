@@ -1,0 +1,68 @@
+"""What a process asks of the embedding provider: one batcher a profile, whose requests are stored as they are answered."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy.exc import DBAPIError
+
+from worker import telemetry
+from worker.embed.batcher import Batcher, Entry
+from worker.embed.long_inputs import embed_all
+from worker.services.asking import Asking
+from worker.settings import Settings
+from worker.store import vectors
+from worker.store.profiles import Profile
+from worker.store.session import is_away, transaction
+
+log = telemetry.get_logger(__name__)
+
+# OpenAI's limits of one request are 2048 inputs and 300,000 tokens (API reference, "Create embeddings"). No tokenizer gives more
+# tokens than a text has UTF-8 bytes, so a bound in bytes errs on the safe side.
+MOST_INPUTS, MOST_BYTES = 2048, 290_000
+# Seconds that vectors which are paid for wait for PostgreSQL to come back.
+_STORE_PATIENCE = 60.0
+
+_batchers: dict[tuple[int, int, Settings], Batcher] = {}
+_making = threading.Lock()
+
+
+def batcher(profile: Profile, settings: Settings) -> Batcher:
+    """This process' batcher of the profile. A forked child gets its own: threads are not forked."""
+    key = (os.getpid(), profile.id, settings)
+    with _making:
+        if key not in _batchers:
+            _batchers[key] = Batcher(
+                partial(_request, Asking(profile, settings), profile, settings),
+                min(settings.embedding_batch, MOST_INPUTS),
+                MOST_BYTES,
+                settings.embedding_in_flight,
+            )
+        return _batchers[key]
+
+
+def _request(asking: Asking, profile: Profile, settings: Settings, batch: Sequence[Entry]) -> Mapping[bytes, Exception]:
+    """Ask for the batch, and store what comes. Returns what the provider refuses, by digest."""
+    owners = [entry.owner if isinstance(entry.owner, UUID) else None for entry in batch]
+    bill = asking.bill(owners)
+    found, refused = embed_all([entry.text for entry in batch], bill.ask, settings.embedding_max_tokens)
+    end = time.monotonic() + _STORE_PATIENCE
+    while True:
+        try:
+            with transaction(settings.database_url) as connection:
+                if found:
+                    digests = [batch[number].digest for number in found]
+                    vectors.write(connection, profile, digests, np.stack(list(found.values())))
+                bill.settle(connection)
+            return {batch[number].digest: error for number, error in refused.items()}
+        except DBAPIError as error:
+            if not is_away(error) or time.monotonic() > end:
+                raise
+            log.warning("vectors wait for PostgreSQL", extra={"vectors": len(found), "reason": type(error).__name__})
+            time.sleep(0.5)
