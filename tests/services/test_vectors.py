@@ -6,17 +6,19 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import psycopg
 import pytest
 from pgvector import Vector
 from sqlalchemy import Connection, text
 
-from tests.support.documents import execute, put_and_tell, run_stages
+from tests.support.documents import count, execute, put_and_tell, run_stages
 from tests.support.provider import Provider, vector_of
+from worker.domain.digests import text_digest
 from worker.domain.filters import NOTHING
 from worker.domain.scope import Scope
 from worker.services.migration import migrate
 from worker.settings import Settings
-from worker.store import profiles
+from worker.store import profiles, vector_index
 from worker.store import vectors as store
 from worker.store.nearest import by_index
 from worker.store.profiles import Profile
@@ -48,10 +50,16 @@ def _a_crowd(connection: Connection, profile: Profile, documents: int) -> None:
 
 
 @pytest.mark.parametrize(("dimensions", "storage"), [(384, "vector"), (384, "halfvec"), (1536, "halfvec")])
-def test_the_prepared_search_uses_the_index_of_its_profile(settings: Settings, dimensions: int, storage: str) -> None:
+def test_the_prepared_search_uses_the_index_of_its_profile(
+    settings: Settings, dimensions: int, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_index, "INDEX_FROM", 3000)
     with transaction(settings.database_url) as connection:
         profile = profiles.ensure(connection, "test", f"words-{dimensions}", dimensions, storage)
         _a_crowd(connection, profile, 300)
+    with psycopg.connect(settings.database_url, autocommit=True) as builder:
+        assert vector_index.build_missing(builder, 16, 64, profile.id) == [vector_index.Built(profile.id, ruin=False)]
+        assert vector_index.build_missing(builder, 16, 64, profile.id) == []
     with transaction(settings.database_url) as connection:
         for table in ("documents", "document_chunks", "generations", profile.table):
             connection.execute(text(f"ANALYZE {table}"))
@@ -118,3 +126,37 @@ def test_an_unknown_prefix_filter_loses_no_hit_of_the_index_scan(settings: Setti
     execute(settings, f"ANALYZE {profile.table}")
     hits = find(settings, "something entirely different", prefix="rare/")
     assert [hit.key for hit in hits] == ["rare/one.txt"]
+
+
+def test_an_index_that_nobody_finished_is_built_anew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_index, "INDEX_FROM", 100)
+    with transaction(settings.database_url) as connection:
+        profile = profiles.ensure(connection, "test", "ruin", 8, "halfvec")
+        _a_crowd(connection, profile, 10)
+    with psycopg.connect(settings.database_url, autocommit=True) as builder:
+        builder.execute(f"CREATE INDEX {profile.index} ON {profile.table} USING hnsw (embedding halfvec_cosine_ops)".encode())
+        builder.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{profile.index}'::regclass".encode())
+        assert vector_index.is_needed(builder, profile.id)
+        assert vector_index.build_missing(builder, 16, 64, profile.id) == [vector_index.Built(profile.id, ruin=True)]
+        assert not vector_index.is_needed(builder, profile.id)
+    execute(settings, f"DROP TABLE {profile.table}")
+    execute(settings, "DELETE FROM embedding_profiles WHERE id = %s", profile.id)
+
+
+def test_the_vector_of_a_text_that_stands_nowhere_by_now_is_not_written(settings: Settings) -> None:
+    document_id = put_and_tell(settings, "a.txt", "Some words to embed.")
+    run_stages(settings, document_id)
+    with transaction(settings.database_url) as connection:
+        profile = profiles.serving(connection)
+        assert profile is not None
+        ones = np.ones((2, profile.dimensions), dtype=np.float32)
+        assert store.write(connection, profile, [text_digest("Some words to embed."), text_digest("gone")], ones) == 1
+    assert count(settings, profile.table) == 1
+
+
+def test_tenants_share_no_vector(settings: Settings, provider: Provider) -> None:
+    apart = replace(settings, tenants=("acme/", "acme/inner/"))
+    for key in ("acme/1.txt", "acme/2.txt", "other/3.txt", "acme/inner/4.txt", "other/5.txt"):
+        run_stages(apart, put_and_tell(apart, key, "The same words."))
+    assert len(provider.requests) == 3
+    assert count(settings, "embeddings_1") == 3
