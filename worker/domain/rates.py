@@ -83,9 +83,13 @@ class Buckets:
         return at - now
 
     def take(self, rates: Rates, at: float, requests: float, tokens: float, longest_debt: float = math.inf) -> None:
-        """Book requests and tokens at ``at``; negative ones are given back. A debt is cut at ``longest_debt`` seconds."""
-        self.requests_full_at = min(rates.requests.after(self.requests_full_at, at, requests), at + longest_debt)
-        self.tokens_full_at = min(rates.tokens.after(self.tokens_full_at, at, tokens), at + longest_debt)
+        """Book requests and tokens at ``at``; negative ones are given back. No debt grows over ``longest_debt`` seconds."""
+        self.requests_full_at = min(
+            rates.requests.after(self.requests_full_at, at, requests), max(self.requests_full_at, at + longest_debt)
+        )
+        self.tokens_full_at = min(
+            rates.tokens.after(self.tokens_full_at, at, tokens), max(self.tokens_full_at, at + longest_debt)
+        )
 
     def pause(self, until: float) -> None:
         self.paused_until = max(self.paused_until, until)

@@ -72,7 +72,7 @@ class Reservation:
             if left > 0:
                 return left
             if self.wait > 0:
-                self._take(self._limiter._again(self._size, self._most_wait, self._born, self.tokens))
+                self._take(self._limiter.book(self._size, self._most_wait, self._born, self.tokens))
                 if self.wait > 0:
                     return self.wait
             self._sent_at = time.monotonic()
@@ -93,14 +93,14 @@ class Reservation:
         A request that was refused or got no answer stays as booked: OpenAI counts those too.
         """
         if tokens_used:
-            self._limiter._correct(self._born, 0, tokens_used - self.tokens, tokens_used, self._size)
+            self._limiter.correct(self._born, 0, tokens_used - self.tokens, tokens_used, self._size)
         if headers is not None:
             age = 0.0 if self._sent_at is None else time.monotonic() - self._sent_at
             self._limiter.observe(headers, age)
 
     def cancel(self) -> None:
         """Give back what was not sent. The others' times stay as they were told; the next reservation gets what is free."""
-        self._limiter._correct(self._born, -1, -self.tokens)
+        self._limiter.correct(self._born, -1, -self.tokens)
 
 
 class RateLimiter:
@@ -143,10 +143,14 @@ class RateLimiter:
         Raises:
             Throttled: it would have to wait for more than ``most_wait`` seconds; nothing is booked.
         """
-        return Reservation(self, size, most_wait, self._again(size, most_wait))
+        return Reservation(self, size, most_wait, self.book(size, most_wait))
 
-    def _again(self, size: int, most_wait: float, born: str = "", tokens: float = 0.0) -> Booking:
-        """Book, or see whether what was booked still holds."""
+    def book(self, size: int, most_wait: float, born: str = "", tokens: float = 0.0) -> Booking:
+        """Book for a reservation; with ``born`` and ``tokens``, see whether what was booked still holds, else book anew.
+
+        Raises:
+            Throttled: the wait would be longer than ``most_wait``.
+        """
         booking = self._ask(lambda: self._state.reserve(self._rates, size, self._ratio, most_wait, born, tokens))
         now = time.monotonic()
         with self._lock:
@@ -170,7 +174,8 @@ class RateLimiter:
         wait = self._share.reserve(self._share_rates, now, tokens, most_wait)
         return Booking(wait <= most_wait, wait, paused, "", tokens, self._ratio)
 
-    def _correct(self, born: str, requests: float, tokens: float, used: int = 0, size: int = 0) -> None:
+    def correct(self, born: str, requests: float, tokens: float, used: int = 0, size: int = 0) -> None:
+        """Book that much more for a reservation (less, below 0), and learn that ``size`` bytes were ``used`` tokens."""
         ratio = self._ask(lambda: self._state.correct(self._rates, born, requests, tokens, self._ratio, used, size))
         with self._lock:
             self._share.take(self._share_rates, time.monotonic(), requests, tokens, self._minute)

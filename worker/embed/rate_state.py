@@ -144,7 +144,7 @@ class SharedState:
     def correct(
         self, rates: Rates, born: str, requests: float, tokens: float, ratio: TokenRatio, used: int = 0, size: int = 0
     ) -> TokenRatio:
-        """Book ``requests`` and ``tokens`` more (or less) if the state is still the one ``born`` then; learn ``used``/``size``."""
+        """Book so much more (less, below 0), if the state is still the one ``born`` then; learn ``used`` tokens of ``size``."""
         return _ratio(self._correct(self._keys, [*_rates(rates), born, requests, tokens, ratio.tokens, ratio.size, used, size]))
 
     def pause(self, seconds: float) -> None:
