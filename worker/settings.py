@@ -136,6 +136,18 @@ class Settings:
     hnsw_ef_construction: int = _variable(
         "LEX_INGEST_HNSW_EF_CONSTRUCTION", 64, "candidates while an index is built (pgvector's `ef_construction`)", _positive
     )
+    requests_per_minute: int | None = _variable(
+        "LEX_INGEST_REQUESTS_PER_MINUTE", None, "the provider account's limit, which all workers keep together", _positive
+    )
+    tokens_per_minute: int | None = _variable(
+        "LEX_INGEST_TOKENS_PER_MINUTE", None, "the same in tokens; none is set: no limit of ours", _positive
+    )
+    embedding_processes: int = _variable(
+        "LEX_INGEST_EMBEDDING_PROCESSES",
+        4,
+        "processes that embed, of all workers together: with Redis away each keeps to such a part of both limits",
+        _positive,
+    )
     text_search: str = _variable(
         "LEX_INGEST_TEXT_SEARCH", "english", "language of full text search: a configuration of PostgreSQL's, or `simple`"
     )
