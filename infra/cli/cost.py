@@ -74,7 +74,7 @@ def _day(value: str | None, option: str) -> date | None:
 
 def _amount(spent: Spent) -> dict[str, Any]:
     """Money as text: dollars to the last decimal, or null where no price is known. No float holds it."""
-    money = None if spent.micro_dollars is None else f"{spent.micro_dollars.scaleb(-6):f}"
+    money = None if spent.micro_dollars is None else f"{spent.micro_dollars.scaleb(-6).normalize():f}"
     return {"inputs": spent.inputs, "tokens": spent.tokens, "usd": money, "unpriced_tokens": spent.unpriced_tokens}
 
 

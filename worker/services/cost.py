@@ -63,7 +63,7 @@ def cost(
 
 def _unconfirmed(connection: Connection, settings: Settings, since: date | None, until: date | None) -> Unconfirmed:
     """Over all profiles, at today's prices."""
-    models = dict(connection.execute(select(EmbeddingProfile.id, EmbeddingProfile.model)).tuples().all())
+    models = {row.id: row.model for row in connection.execute(select(EmbeddingProfile.id, EmbeddingProfile.model))}
     waiting = spending.unconfirmed(connection, since, until)
     most = Spent()
     for row in waiting:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     Text,
-    and_,
     case,
     cast,
     func,
@@ -41,6 +40,7 @@ class By(StrEnum):
 # Lines that are about none of these: documents whose row is gone (so is their key), documents that the scope does not hold, texts
 # that were embedded for no document, and what the limit left out.
 GONE, ELSEWHERE, QUERIES, OTHERS = "gone", "elsewhere", "queries", "others"
+_SUMS = ("inputs", "tokens", "micro_dollars", "unpriced_tokens")
 _KINDS = (*By, OTHERS, ELSEWHERE, QUERIES, GONE)
 
 
@@ -66,7 +66,7 @@ def lines(
     limit: int = 1000,
     only_scope: bool = False,
 ) -> list[Line]:
-    """At most ``limit`` lines of what is asked for, the dearest first (days: the newest), and those of ``_KINDS`` that have any.
+    """At most ``limit`` lines of what is asked for, the most tokens first (days: the newest), and those of ``_KINDS`` that have any.
 
     Args:
         since, until: days in UTC, both included; None for no bound.
@@ -88,7 +88,10 @@ def lines(
             kind.label("kind"),
             case((kind == by.value, bucket), else_=null()).label("bucket"),
             case((kind == by.value, name), else_=null()).label("name"),
-            *(column for column in (Spending.inputs, Spending.tokens, Spending.micro_dollars, Spending.unpriced_tokens)),
+            Spending.inputs,
+            Spending.tokens,
+            Spending.micro_dollars,
+            Spending.unpriced_tokens,
         )
         .select_from(Spending)
         .outerjoin(Document, Document.id == Spending.document_id)
@@ -96,29 +99,25 @@ def lines(
         .where(
             Spending.day >= since if since is not None else true(),
             Spending.day <= until if until is not None else true(),
-            and_(Document.id.is_not(None), visible(scope)) if only_scope else true(),
+            visible(scope) if only_scope else true(),
         )
         .subquery()
     )
-    grouped = select(found.c.kind, found.c.bucket, found.c.name, *_sums(found.c)).group_by(
-        found.c.kind, found.c.bucket, found.c.name
-    ).subquery()  # fmt: skip
-    dearest: ColumnElement[Any] = grouped.c.name.desc() if by is By.DAY else grouped.c.tokens.desc()
-    rank = func.row_number().over(
-        partition_by=grouped.c.kind, order_by=(dearest, grouped.c.bucket, grouped.c.name)
-    )  # fmt: skip
+    place = (found.c.kind, found.c.bucket, found.c.name)
+    grouped = select(*place, *_sums(found.c)).group_by(*place).subquery()
+    first: ColumnElement[Any] = grouped.c.name.desc() if by is By.DAY else grouped.c.tokens.desc()
+    rank = func.row_number().over(partition_by=grouped.c.kind, order_by=(first, grouped.c.bucket, grouped.c.name))
     ranked = select(grouped, func.least(rank, limit + 1).label("rank")).subquery()
     kept = ranked.c.rank <= limit
+    shown = select(
+        case((kept, ranked.c.kind), else_=OTHERS).label("kind"),
+        case((kept, ranked.c.bucket), else_=null()).label("bucket"),
+        case((kept, ranked.c.name), else_=null()).label("name"),
+        *(ranked.c[name] for name in ("rank", *_SUMS)),
+    ).subquery()
+    line = (shown.c.rank, shown.c.kind, shown.c.bucket, shown.c.name)
     rows = connection.execute(
-        select(
-            case((kept, ranked.c.kind), else_=OTHERS).label("kind"),
-            case((kept, ranked.c.bucket), else_=null()).label("bucket"),
-            case((kept, ranked.c.name), else_=null()).label("name"),
-            cast(func.count(), Integer).label("lines"),
-            *_sums(ranked.c),
-        )
-        .group_by("kind", "bucket", "name", ranked.c.rank)
-        .order_by(ranked.c.rank)
+        select(*line, cast(func.count(), Integer).label("lines"), *_sums(shown.c)).group_by(*line).order_by(shown.c.rank)
     ).all()
     sums = [
         Line(
@@ -150,5 +149,4 @@ def _names(by: By, depth: int) -> tuple[Any, Any]:
 
 
 def _sums(columns: Any) -> tuple[Any, ...]:
-    names = ("inputs", "tokens", "micro_dollars", "unpriced_tokens")
-    return tuple(func.sum(columns[name]).label(name) for name in names)
+    return tuple(func.sum(columns[name]).label(name) for name in _SUMS)
