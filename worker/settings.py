@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from worker.budget import Budget, read_budget, read_prices
 
 
 class SettingsError(ValueError):
@@ -147,6 +150,15 @@ class Settings:
         4,
         "processes that embed, of all workers together: with Redis away each keeps to such a part of both limits",
         _positive,
+    )
+    budget_per_day: Budget | None = _variable(  # noqa: RUF009 - a Budget is a tuple, so it can't change
+        "LEX_INGEST_BUDGET_PER_DAY",
+        None,
+        "what a day (UTC) of embedding may cost: `5.00` (USD) or `2000000t` (tokens); then documents wait",
+        read_budget,
+    )
+    prices: tuple[tuple[str, Decimal], ...] = _variable(
+        "LEX_INGEST_PRICES", (), "USD for a million tokens, over the known ones: `my-model=0.05,other=0`", read_prices
     )
     text_search: str = _variable(
         "LEX_INGEST_TEXT_SEARCH", "english", "language of full text search: a configuration of PostgreSQL's, or `simple`"

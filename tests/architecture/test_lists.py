@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from worker.contract import QUEUES, TASK_NAMES, Stage
 from worker.domain.document import HAND_BACK, TERMINAL, TRANSITIONS, WAITING_FOR, Status
 from worker.settings import VARIABLES, Settings
+from worker.store import spending_models  # noqa: F401 - its tables are a part of the metadata
 from worker.store.models import Base
 from worker.store.session import engine
 

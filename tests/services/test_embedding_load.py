@@ -63,7 +63,7 @@ def test_a_vector_of_another_text_is_found(settings: Settings) -> None:
     embed_document(loaded.ids[0], settings)
     with psycopg.connect(settings.database_url) as rows:
         table = load._table(settings)
-        rows.execute(f"UPDATE {table} SET embedding = (SELECT embedding FROM {table} ORDER BY chunk_id LIMIT 1)".encode())
+        rows.execute(f"UPDATE {table} SET embedding = (SELECT embedding FROM {table} ORDER BY text_sha256 LIMIT 1)".encode())
     assert len(load.strangers(settings)) == 1
 
 

@@ -18,8 +18,7 @@ from tests.support.provider_server import ProviderProcess
 from tests.support.valkey import start_valkey
 from worker.domain.errors import Throttled
 from worker.domain.rates import Buckets, Rates
-from worker.embed.rate_limit import RateLimiter, limiter_of
-from worker.settings import Settings
+from worker.embed.rate_limit import RateLimiter
 
 Make = Callable[..., RateLimiter]
 
@@ -211,14 +210,3 @@ def test_the_keys_are_ours_and_expire(make: Make, url: str) -> None:
     with redis.Redis.from_url(url, decode_responses=True) as client:
         assert client.keys() == ["lex-ingest:rate:account"]
         assert 0 < client.ttl("lex-ingest:rate:account") <= 7 * 86_400
-
-
-def test_a_process_has_one_limiter_for_its_settings(url: str) -> None:
-    settings = Settings(redis_url=url, requests_per_minute=60)
-    limiter = limiter_of(settings)
-    try:
-        assert limiter_of(settings) is limiter
-        limiter.reserve(1)
-        assert limiter.reserve(1).wait > 0
-    finally:
-        limiter.close()

@@ -23,6 +23,7 @@ from worker.celery_app import app
 from worker.contract import QUEUES, TASK_NAMES, Stage, WakeUp
 from worker.domain.document import TERMINAL, Status
 from worker.domain.errors import NoText
+from worker.services import asking
 from worker.settings import Settings
 from worker.tasks import extract_text_from_document, generate_embeddings, process_document_pipeline
 from worker.tasks.base import DocumentNotFound, DocumentTask
@@ -61,10 +62,13 @@ def test_a_document_without_text_raises_its_typed_error(settings: Settings) -> N
     assert status_of(settings, "empty.txt").status is Status.NO_TEXT
 
 
-def test_a_retry_is_a_result_and_stands_in_the_row(settings: Settings, provider: Provider) -> None:
+def test_a_retry_is_a_result_and_stands_in_the_row(
+    settings: Settings, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_PAUSE", 0.01)
     document_id = put_and_tell(settings, "a.txt", TEXT)
     extract_text_from_document(str(document_id))
-    provider.failures.append((500, "server_error", {}))
+    provider.failures.extend([(500, "server_error", {})] * asking.FOR_DOCUMENTS.failures)
     result = generate_embeddings(str(document_id))
     assert result["status"] == "retrying"
     assert result["error_code"] == "provider_unavailable"

@@ -16,7 +16,6 @@ from tests.support.provider import Provider, vector_of
 from worker.domain.digests import text_digest
 from worker.domain.filters import NOTHING
 from worker.domain.scope import Scope
-from worker.services.migration import migrate
 from worker.settings import Settings
 from worker.store import profiles, vector_index
 from worker.store import vectors as store
@@ -102,10 +101,11 @@ def test_the_columns_are_typed_by_their_profile(settings: Settings, storage: str
 
 @pytest.mark.parametrize("storage", ["halfvec", "vector"])
 def test_a_text_in_two_documents_has_one_vector(settings: Settings, provider: Provider, storage: str) -> None:
-    named = replace(settings, embedding_model=f"again-{storage}", vector_type=storage)
-    profile = migrate(named)
+    with transaction(settings.database_url) as connection:
+        profile = profiles.ensure(connection, "test", f"again-{storage}", 384, storage)
+        profiles.serve(connection, profile)
     for key in ("a.txt", "b.txt"):
-        run_stages(named, put_and_tell(named, key, "The same words in two places."))
+        run_stages(settings, put_and_tell(settings, key, "The same words in two places."))
     assert len(provider.requests) == 1
     with transaction(settings.database_url) as connection:
         rows = connection.execute(text(f"SELECT embedding::text FROM {profile.table}")).scalars().all()

@@ -6,7 +6,7 @@ The client's own retries are off: who waits, and for how long, is decided for al
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,6 +14,7 @@ from functools import lru_cache
 import openai
 
 from worker.domain.errors import IngestError, ProviderUnusable, Rejected, Throttled, Unavailable
+from worker.domain.provider_headers import wait_of_refusal
 from worker.domain.vectors import Vectors
 from worker.embed.decoding import read_answer
 
@@ -22,7 +23,6 @@ UNREACHABLE = "provider_unreachable"
 
 # Exceptions of httpx, by name: the client brings that library under one name or another, by its version.
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout"})
-_LONGEST_WAIT = 3600.0
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
@@ -88,7 +88,7 @@ def _translate(error: openai.OpenAIError, model: Model) -> IngestError:
     if isinstance(error, openai.RateLimitError):
         if error.code in _QUOTA_CODES:
             return ProviderUnusable("provider_quota", "the provider's quota is used up: check the account's plan and billing")
-        return Throttled("the provider asks to wait (HTTP 429)", retry_after(error.response.headers))
+        return Throttled("the provider asks to wait (HTTP 429)", wait_of_refusal(error.response.headers, time.time()))
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return ProviderUnusable("provider_key", f"the provider refuses {model.key_variable} (HTTP {error.status_code})")
     if isinstance(error, openai.NotFoundError):
@@ -100,13 +100,3 @@ def _translate(error: openai.OpenAIError, model: Model) -> IngestError:
     if type(error.__cause__).__name__ in _NEVER_SENT:
         return Unavailable(UNREACHABLE, f"the embedding provider can't be reached: {type(error.__cause__).__name__}")
     return Unavailable("provider_unavailable", f"the embedding provider did not answer: {type(error).__name__}")
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """What the provider asks for, in seconds, at most an hour: a slip in a header must not keep everybody waiting for years."""
-    try:
-        milliseconds = headers.get("retry-after-ms")
-        seconds = float(milliseconds) / 1000 if milliseconds else float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return min(seconds, _LONGEST_WAIT) if math.isfinite(seconds) and seconds > 0 else None

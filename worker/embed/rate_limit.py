@@ -14,12 +14,10 @@ them, and needs Python 3.12.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import TypeVar
 
 import redis
@@ -29,7 +27,6 @@ from worker.domain.errors import Throttled
 from worker.domain.provider_headers import LONGEST_WAIT, UNITS, limit_of, wait_of_answer
 from worker.domain.rates import Buckets, Rates, TokenRatio
 from worker.embed.rate_state import Booking, SharedState
-from worker.settings import Settings
 
 log = telemetry.get_logger(__name__)
 
@@ -218,22 +215,3 @@ class RateLimiter:
     def close(self) -> None:
         """Close the connections."""
         self._state.close()
-
-
-def limiter_of(settings: Settings) -> RateLimiter:
-    """The limiter of this process for the provider and model in the settings."""
-    return _limiter(
-        f"{settings.embedding_provider}/{settings.embedding_model}",
-        settings.redis_url,
-        (settings.requests_per_minute, settings.tokens_per_minute),
-        settings.embedding_processes,
-        os.getpid(),
-    )
-
-
-@lru_cache(maxsize=4)
-def _limiter(
-    name: str, redis_url: str, limits: tuple[float | None, float | None], processes: int, process_id: int
-) -> RateLimiter:
-    # By process: a lock that another thread holds during a fork would never open in the child.
-    return RateLimiter(name, redis_url, limits, processes)

@@ -1,29 +1,52 @@
 """Ask a profile's provider: within the account's limits and the budget, and with every request on the ledger.
 
 A throttled or failed request is repeated here for a while, at the cost of nobody's attempt; what lasts longer is the caller's to
-raise, and the document's row to schedule.
+raise, and the document's row to schedule. Nothing is sent that was not announced, and announced is what may still be billed.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
-from worker.domain.errors import Throttled, Unavailable
+from worker import telemetry
+from worker.domain.errors import ProviderUnusable, Rejected, Throttled, Unavailable
+from worker.domain.spending import Answer as Charge
+from worker.domain.spending import Purpose, divide
 from worker.domain.vectors import Vectors
 from worker.embed import openai
-from worker.embed.openai import Answer, Model
+from worker.embed.openai import UNREACHABLE, Answer, Model
+from worker.embed.prices import price_of
+from worker.embed.rate_limit import RateLimiter
+from worker.services import spending
 from worker.settings import Settings
+from worker.store import spending as ledger
 from worker.store.profiles import Profile
+from worker.store.session import transaction
 
-# Seconds that a request may wait for its turn and be repeated: documents are held meanwhile, and their leases renewed.
-_PATIENCE, _QUERY_PATIENCE = 90.0, 5.0
-# Answers that never came, or a 5xx, in a row. Pauses in seconds, doubled each time.
-_MOST_FAILURES, _PAUSE = 4, 0.5
+log = telemetry.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request is repeated: ``seconds`` in all, and ``failures`` in a row that are no refusal to wait."""
+
+    seconds: float
+    failures: int
+
+
+# Documents are held meanwhile, and their leases renewed. Somebody waits for the answer to a query.
+FOR_DOCUMENTS, FOR_QUERIES = Patience(90.0, 4), Patience(5.0, 2)
+# Seconds; doubled with each failure, of which the upper half is random.
+_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 
 
 def model_of(profile: Profile, settings: Settings) -> Model:
@@ -35,57 +58,124 @@ def model_of(profile: Profile, settings: Settings) -> Model:
         dimensions=profile.dimensions,
         base_url=profile.base_url or (settings.openai_base_url if own else None),
         api_key=settings.openai_api_key if own else dict(settings.provider_keys).get(profile.provider, ""),
-        key_variable="OPENAI_API_KEY" if own else f"LEX_INGEST_PROVIDER_KEYS ({profile.provider})",
+        key_variable="OPENAI_API_KEY" if own else f"LEX_INGEST_PROVIDER_KEYS ({profile.provider}=…)",
         send_dimensions=settings.embedding_send_dimensions if first else profile.send_dimensions,
         timeout=settings.embedding_timeout,
     )
 
 
+@lru_cache(maxsize=8)
+def _limiter(account: str, settings: Settings, process_id: int) -> RateLimiter:
+    # By process: a lock that another thread holds during a fork would never open in the child.
+    limits = (settings.requests_per_minute, settings.tokens_per_minute)
+    return RateLimiter(account, settings.redis_url, limits, settings.embedding_processes)
+
+
 class Asking:
     """The way to one profile's provider. Used by many threads at once."""
 
-    def __init__(self, profile: Profile, settings: Settings, patience: float = _PATIENCE) -> None:
-        self._profile, self._settings, self._patience = profile, settings, patience
+    def __init__(self, profile: Profile, settings: Settings, patience: Patience = FOR_DOCUMENTS) -> None:
+        self.profile, self.settings, self._patience = profile, settings, patience
         self._model = model_of(profile, settings)
+        self._limiter = _limiter(f"{profile.provider}/{profile.model}", settings, os.getpid())
 
-    def bill(self, owners: Sequence[UUID | None]) -> Bill:
-        """For texts of these documents, in their order; None for a query's."""
-        return Bill(self, owners)
-
-    def ask(self, texts: Sequence[str]) -> Answer:
-        """One request that is answered.
+    def ask(self, texts: Sequence[str], purpose: Purpose) -> tuple[int, Answer]:
+        """One request that is answered, and the number of its announcement, which ``Bill.settle`` confirms.
 
         Raises:
-            IngestError: as ``worker.embed.openai.embed``, once repeating it has not helped.
+            Throttled, Unavailable: repeating it did not help.
+            ProviderUnusable: as ``worker.embed.openai.embed``; ``budget_price``.
+            BudgetSpent: it is for documents, and the day's budget is used up.
+            Rejected: the provider refuses one of the texts.
         """
-        end, failures = time.monotonic() + self._patience, 0
+        size = sum(len(text.encode()) for text in texts)
+        end, failures = time.monotonic() + self._patience.seconds, 0
         while True:
+            reservation = self._limiter.reserve(size, max(0.1, end - time.monotonic()))
             try:
-                return openai.embed(texts, self._model)
-            except (Throttled, Unavailable) as error:
+                reservation.hold()
+                request = self._announce(len(texts), size, purpose)
+            except BaseException:
+                reservation.cancel()
+                raise
+            try:
+                answer = openai.embed(texts, self._model)
+            except (Rejected, ProviderUnusable):
+                self._withdraw(request)
+                raise
+            except Throttled as error:
+                self._withdraw(request)
                 failures += 1
-                if time.monotonic() > end or (isinstance(error, Unavailable) and failures >= _MOST_FAILURES):
+                pause = error.retry_after or _pause(failures)
+                self._limiter.pause(pause)
+                if time.monotonic() + pause > end:
                     raise
-                time.sleep(_PAUSE * 2**failures * (0.5 + random.random() / 2))  # noqa: S311 - jitter, not a secret
+            except Unavailable as error:
+                if error.code == UNREACHABLE:
+                    self._withdraw(request)
+                    reservation.cancel()
+                failures += 1
+                pause = _pause(failures)
+                if failures >= self._patience.failures or time.monotonic() + pause > end:
+                    raise
+                log.warning("provider asked again", extra={"code": error.code, "failures": failures})
+                time.sleep(pause)
+            else:
+                reservation.settle(answer.tokens, answer.headers)
+                return request, answer
+
+    def _announce(self, inputs: int, most_tokens: int, purpose: Purpose) -> int:
+        if purpose in (Purpose.DOCUMENT, Purpose.BACKFILL):
+            return spending.announce(self.settings, self.profile, inputs, most_tokens)
+        with transaction(self.settings.database_url) as connection:
+            return ledger.announce(connection, self.profile.id, inputs, most_tokens)
+
+    def _withdraw(self, request: int) -> None:
+        try:
+            with transaction(self.settings.database_url) as connection:
+                ledger.withdraw(connection, request)
+        except DBAPIError as error:
+            # It stays as one that may have been billed: too much is said, never too little.
+            log.warning("announcement not withdrawn", extra={"reason": type(error).__name__})
 
 
-def embed_query(query: str, profile: Profile, settings: Settings) -> Vectors:
+def _pause(failures: int) -> float:
+    return min(_LONGEST_PAUSE, _PAUSE * 2.0**failures) * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
+
+
+class Bill:
+    """What a batch of texts was asked for, to be confirmed with the vectors that it brought.
+
+    ``owners``: each text's document, in the order of the texts; None where it is none's.
+    """
+
+    def __init__(self, asking: Asking, owners: Sequence[UUID | None], purpose: Purpose = Purpose.DOCUMENT) -> None:
+        self._asking, self._owners, self._purpose = asking, owners, purpose
+        self._charges: list[Charge] = []
+
+    def ask(self, texts: Sequence[str], numbers: Sequence[int]) -> Vectors:
+        """One request for texts of the batch, or parts of them; ``numbers`` says whose each one is."""
+        request, answer = self._asking.ask(texts, self._purpose)
+        if answer.tokens is not None:
+            weights = [
+                (self._owners[number], self._purpose, len(text.encode())) for text, number in zip(texts, numbers, strict=True)
+            ]
+            self._charges.append(Charge(request, divide(answer.tokens, weights)))
+        return answer.vectors
+
+    def settle(self, connection: Connection) -> None:
+        """Confirm what was answered so far, in the caller's transaction and as its last step; again, it changes nothing."""
+        ledger.confirm(connection, self._charges, price_of(self._asking.profile.model, self._asking.settings))
+
+
+def embed_query(query: str, profile: Profile, settings: Settings, purpose: Purpose = Purpose.QUERY) -> Vectors:
     """The vector of a query, float32 of shape (dimensions,).
 
     Raises:
         TransientError: the provider can't embed it now.
     """
-    asking = Asking(profile, settings, patience=_QUERY_PATIENCE)
-    vector: Vectors = asking.ask([query]).vectors[0]
+    bill = Bill(Asking(profile, settings, FOR_QUERIES), [None], purpose)
+    vector: Vectors = bill.ask([query], [0])[0]
+    with transaction(settings.database_url) as connection:
+        bill.settle(connection)
     return vector
-
-
-class Bill:
-    def __init__(self, asking: Asking, owners: Sequence[UUID | None]) -> None:
-        self._asking, self._owners = asking, owners
-
-    def ask(self, texts: Sequence[str], numbers: Sequence[int]) -> Vectors:
-        return self._asking.ask(texts).vectors
-
-    def settle(self, connection: Connection) -> None:
-        pass

@@ -32,6 +32,7 @@ class Tidied:
     texts: int
     partitions_made: int
     partitions_dropped: int
+    announcements: int
 
 
 def tidy_if_due(connection: Connection[Any], settings: Settings) -> Tidied | None:
@@ -52,14 +53,15 @@ def tidy(connection: Connection[Any], settings: Settings) -> Tidied:
     tombstones = _repeat(connection, lambda: pruning.erase_tombstones(connection, after, _LIMIT))
     events = _repeat(connection, lambda: pruning.erase_events_of_no_document(connection, after, _LIMIT))
     texts = _repeat(connection, lambda: pruning.erase_vectors(connection, after, _LIMIT) or 0)
+    announcements = _repeat(connection, lambda: pruning.give_up_announcements(connection, _LIMIT))
     try:
         with connection.transaction():
             made, dropped = pruning.keep_partitions(connection, datetime.now(UTC).date(), settings.ledger_days)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.CheckViolation):
         # Somebody reads the ledger, or an event came into the default partition meanwhile: there is a week's time.
         made = dropped = 0
-    tidied = Tidied(tombstones, events, texts, made, dropped)
-    if any((tombstones, events, texts, made, dropped)):
+    tidied = Tidied(tombstones, events, texts, made, dropped, announcements)
+    if any((tombstones, events, texts, made, dropped, announcements)):
         log.info("pruned", extra={name: getattr(tidied, name) for name in Tidied.__slots__})
     return tidied
 

@@ -13,9 +13,10 @@ import numpy as np
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
+from worker.domain.vectors import Vectors
 from worker.embed.batcher import Batcher, Entry
 from worker.embed.long_inputs import embed_all
-from worker.services.asking import Asking
+from worker.services.asking import Asking, Bill
 from worker.settings import Settings
 from worker.store import vectors
 from worker.store.profiles import Profile
@@ -50,17 +51,27 @@ def batcher(profile: Profile, settings: Settings) -> Batcher:
 def _request(asking: Asking, profile: Profile, settings: Settings, batch: Sequence[Entry]) -> Mapping[bytes, Exception]:
     """Ask for the batch, and store what comes. Returns what the provider refuses, by digest."""
     owners = [entry.owner if isinstance(entry.owner, UUID) else None for entry in batch]
-    bill = asking.bill(owners)
-    found, refused = embed_all([entry.text for entry in batch], bill.ask, settings.embedding_max_tokens)
+    bill = Bill(asking, owners)
+    try:
+        found, refused = embed_all([entry.text for entry in batch], bill.ask, settings.embedding_max_tokens)
+    except Exception:
+        # Some of its requests may have been answered, and are paid for.
+        _store(profile, settings, {}, bill)
+        raise
+    _store(profile, settings, {batch[number].digest: vector for number, vector in found.items()}, bill)
+    return {batch[number].digest: error for number, error in refused.items()}
+
+
+def _store(profile: Profile, settings: Settings, found: Mapping[bytes, Vectors], bill: Bill) -> None:
+    """Write the vectors and confirm what they cost, in one transaction; it waits where PostgreSQL is away, for they are paid."""
     end = time.monotonic() + _STORE_PATIENCE
     while True:
         try:
             with transaction(settings.database_url) as connection:
                 if found:
-                    digests = [batch[number].digest for number in found]
-                    vectors.write(connection, profile, digests, np.stack(list(found.values())))
+                    vectors.write(connection, profile, list(found), np.stack(list(found.values())))
                 bill.settle(connection)
-            return {batch[number].digest: error for number, error in refused.items()}
+            return
         except DBAPIError as error:
             if not is_away(error) or time.monotonic() > end:
                 raise

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy 2 models. The migrations make the same tables; a test holds the two together.
+"""The tables, as SQLAlchemy 2 models (the cost ledger's: spending_models). A test holds them and the migrations together.
 
 ::
 
