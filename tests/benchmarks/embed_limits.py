@@ -1,8 +1,8 @@
 """Four workers under a provider's limits, and the ledger against the provider's own count.
 
-Run it: ``python -m tests.benchmarks.embed_limits``. The provider has 60 requests and 200,000 tokens a minute, and its minute takes a
-second here. Goals: 95% of the rate, no attempt spent, nothing FAILED; over 1,000 documents the ledger equals the provider's count,
-and with resets confirmed <= counted <= confirmed and unconfirmed.
+Run it: ``python -m tests.benchmarks.embed_limits``. The provider has 60 requests and 200,000 tokens a minute, and its minute
+takes a second here. Goals: 95% of the rate, no attempt spent, nothing FAILED; over 1,000 documents the ledger equals the
+provider's count, and with resets confirmed <= counted <= confirmed and unconfirmed.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _limited(kind: str, lengths: Any, documents: int) -> bool:
     bound = max(shares, key=lambda unit: shares[unit])
     failed = outcome.statuses["FAILED"]
     sys.stdout.write(
-        f"{kind:16} {len(requests):6} requests in {span:5.1f} s: {shares['requests']:6.1%} of requests, {shares['tokens']:6.1%} of"
-        f" tokens; {stats['limited']} 429s, {outcome.attempts} attempts spent, {failed} FAILED\n"
+        f"{kind:16} {len(requests):6} requests in {span:5.1f} s: {shares['requests']:6.1%} of requests,"
+        f" {shares['tokens']:6.1%} of tokens; {stats['limited']} 429s, {outcome.attempts} attempts spent, {failed} FAILED\n"
     )
     return shares[bound] >= 0.95 and outcome.attempts == failed == 0
 

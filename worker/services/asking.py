@@ -91,7 +91,11 @@ class Asking:
         size = sum(len(text.encode()) for text in texts)
         end, failures = time.monotonic() + self._patience.seconds, 0
         while True:
-            reservation = self._limiter.reserve(size, max(0.1, end - time.monotonic()))
+            try:
+                reservation = self._limiter.reserve(size, max(0.1, end - time.monotonic()))
+            except Throttled as error:
+                # No refusal of the provider's: others may still be within their time, so no gate is closed.
+                raise Unavailable("rate_limit", f"{error.message}: the limits that are set leave no room before long") from None
             try:
                 reservation.hold()
                 request = self._announce(len(texts), size, purpose)
