@@ -24,6 +24,7 @@ from worker.store.spending_models import NOBODY, EmbeddingRequest
 # Held by whoever asks for today's budget and then announces: two would both find room for one.
 _BUDGET_LOCK = 0x1E81_0004
 
+# In the order of their ids: whoever confirms the same ones at the same time must not hold one and wait for another.
 _TAKE = text("""
 DELETE FROM embedding_requests WHERE id IN (
     SELECT id FROM embedding_requests WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE
