@@ -73,8 +73,8 @@ def _counted(kind: str, **behaviour: Any) -> bool:
         ProviderProcess(dimensions=64, vectors="table", latency=0.02, **behaviour) as provider,
         services(provider, 64) as settings,
     ):
-        lengths = lambda choose: [choose.randint(100, 3000) for _ in range(choose.randint(1, 6))]  # noqa: E731
-        load.insert(settings, load.make(1000, lengths, shared=0.1))
+        documents = load.make(1000, lambda choose: [choose.randint(100, 3000) for _ in range(choose.randint(1, 6))], shared=0.1)
+        load.insert(settings, documents)
         with workers(2):
             outcome = until_finished(settings, 300)
         stats, (requests, confirmed, unconfirmed) = provider.stats(), _ledger(settings)

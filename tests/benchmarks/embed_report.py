@@ -137,10 +137,19 @@ class Report:
         os.kill(pid, signal.SIGKILL)
 
 
+def _none() -> int:
+    return 0
+
+
 def _print(row: Row) -> None:
     verdict = "" if row.inputs <= row.most else "  TOO MANY"
     sys.stdout.write(f"{row.what:44} {row.calls:6} {row.inputs:7} {row.most:8}{verdict}  {row.note}\n")
     sys.stdout.flush()
+
+
+def _killed(report: Report, fresh: dict[str, list[str]], in_flight: int) -> Row:
+    what = f"kill -9 in the middle, {in_flight} in flight"
+    return report.row(what, lambda: report.kill_in_the_middle(fresh), lambda: report.chunks() + BATCH * in_flight)
 
 
 def main() -> int:
@@ -160,19 +169,18 @@ def main() -> int:
                 return lambda: [act(key) for key in which] and None
 
             rows.append(report.row("first ingest", each(lambda key: report.put(key, first[key]), keys), report.chunks))
-            none = lambda: 0  # noqa: E731 - one word for a column
-            rows.append(report.row("the same bytes again", each(lambda key: report.put(key, first[key]), keys), none))
+            rows.append(report.row("the same bytes again", each(lambda key: report.put(key, first[key]), keys), _none))
             moved = [f"moved/{key}" for key in keys]
             rows.append(
                 report.row(
                     "renamed",
                     each(lambda key: (report.copy(key, f"moved/{key}"), report.remove(key)), keys),
-                    none,
+                    _none,
                 )
             )
-            rows.append(report.row("copied", each(lambda key: report.copy(key, f"copy/{key}"), moved), none))
+            rows.append(report.row("copied", each(lambda key: report.copy(key, f"copy/{key}"), moved), _none))
             changed = {"Metadata": {"owner": "another"}, "MetadataDirective": "REPLACE"}
-            rows.append(report.row("metadata changed", each(lambda key: report.copy(key, key, **changed), moved), none))
+            rows.append(report.row("metadata changed", each(lambda key: report.copy(key, key, **changed), moved), _none))
 
             def edit(key: str) -> None:
                 paragraphs = list(report.texts[key])
@@ -182,15 +190,8 @@ def main() -> int:
             rows.append(report.row("one paragraph edited in each", each(edit, moved), lambda: 3 * DOCUMENTS))
         for in_flight in (1, 12):
             with running(Path(name) / f"kill-{in_flight}", provider, in_flight) as started:
-                report = Report(started, provider)
                 fresh = {f"killed/{number:03}.txt": document(choose) for number in range(DOCUMENTS)}
-                rows.append(
-                    report.row(
-                        f"kill -9 in the middle, {in_flight} in flight",
-                        lambda report=report, fresh=fresh: report.kill_in_the_middle(fresh),  # type: ignore[misc]
-                        lambda report=report, in_flight=in_flight: report.chunks() + BATCH * in_flight,  # type: ignore[misc]
-                    )
-                )
+                rows.append(_killed(Report(started, provider), fresh, in_flight))
     return 0 if all(row.inputs <= row.most for row in rows) else 1
 
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from celery import Celery
+
 from infra.local import stack
 from tests.support import embedding_load as load
 from tests.support.provider_server import ProviderProcess
-from tests.support.workers import end, start_worker, wait_for_worker
+from tests.support.workers import end, start_worker
 from worker.settings import Settings, get_settings
 
 THREADS = ("-Q", "lex.embedding", "--pool", "threads")
@@ -54,12 +56,20 @@ def workers(number: int, concurrency: int = 32, pool: tuple[str, ...] = THREADS)
         names = [f"embedder{index}" for index in range(number)]
         processes = [start_worker(Path(logs) / f"{name}.log", name, concurrency, pool) for name in names]
         try:
-            for name in names:
-                wait_for_worker(name)
+            _wait_for([f"{name}@localhost" for name in names])
             yield
         finally:
             for process in processes:
                 end(process)
+
+
+def _wait_for(names: list[str], seconds: float = 60) -> None:
+    """Until each answers a ping. By an application of its own: the one of the workers keeps to the first broker it met."""
+    deadline = time.monotonic() + seconds
+    with Celery(broker=os.environ["REDIS_URL"], set_as_current=False) as application:
+        while len(application.control.ping(timeout=1.0, destination=names)) < len(names):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not all of {', '.join(names)} answer")
 
 
 def until_finished(settings: Settings, seconds: float) -> load.Outcome:
