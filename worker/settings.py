@@ -114,7 +114,7 @@ class Settings:
     )
     embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
     embedding_in_flight: int = _variable(
-        "LEX_INGEST_EMBEDDING_IN_FLIGHT", 12, "provider requests on their way at a time in each process", _positive
+        "LEX_INGEST_EMBEDDING_IN_FLIGHT", 16, "provider requests on their way at a time in each process", _positive
     )
     embedding_max_tokens: int = _variable(
         "LEX_INGEST_EMBEDDING_MAX_TOKENS",

@@ -67,14 +67,16 @@ def _request(asking: Asking, batch: Sequence[Entry], permit: Reservation) -> Map
 
 def _store(asking: Asking, found: Mapping[bytes, Vectors], bill: Bill) -> None:
     """Write the vectors and confirm what they cost, in one transaction; it waits where PostgreSQL is away, for they are paid."""
-    end = time.monotonic() + _STORE_PATIENCE
+    end, careful = time.monotonic() + _STORE_PATIENCE, False
     while True:
         try:
             with transaction(asking.settings.database_url) as connection:
                 if found:
-                    vectors.write(connection, asking.profile, list(found), np.stack(list(found.values())))
+                    vectors.write(connection, asking.profile, list(found), np.stack(list(found.values())), careful)
                 bill.settle(connection)
             return
+        except vectors.StandsAlready:
+            careful = True
         except DBAPIError as error:
             if not is_away(error) or time.monotonic() > end:
                 raise
