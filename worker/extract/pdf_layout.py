@@ -29,6 +29,9 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 # Chinese and Japanese are written without spaces: a line's end is none in them.
 _IDEOGRAPH = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
+# In nearly all fonts these take about half the width of the other letters, and half as much again.
+_NARROW, _BROAD = re.compile(r"[ fijlrtI.,;:'!|()\[\]-]"), re.compile("[mwMW@%]")
+
 
 class Line(NamedTuple):
     """One printed line; coordinates in PDF points, y upwards, of its first letter's box and its last one's right edge.
@@ -167,8 +170,17 @@ def wrapped(last: Line, text: str, edge: float) -> bool:
     width = (last.right - last.left) / max(1, len(last.text))
     word = text.split(maxsplit=1)[0]
     # A line may end behind each of these.
-    ideograph = None if word.isascii() else _IDEOGRAPH.search(word)
-    return last.right + width * ((max(1, ideograph.start()) if ideograph else len(word)) + 1) > edge
+    if not word.isascii() and (ideograph := _IDEOGRAPH.search(word)):
+        word = word[: max(1, ideograph.start())]
+    if last.right + width * (len(word) + 1) > edge:
+        return True
+    # Nearly no room. A word of broad letters needs more than one of as many narrow ones.
+    return last.right + (last.right - last.left) * _extent(f" {word}") / _extent(last.text) > edge
+
+
+def _extent(text: str) -> float:
+    """How long a text is in print, in letters of the usual width."""
+    return len(text) + (len(_BROAD.findall(text)) - len(_NARROW.findall(text))) / 2
 
 
 def compounds(texts: Iterable[str]) -> frozenset[str]:
