@@ -1,8 +1,9 @@
 """The clean parent of the parsers: a process with every extractor imported, that forks one child per document.
 
-Started by worker.extract.sandbox with a bare environment and one socket; ends when that socket closes or the worker dies.
-Each request is one datagram, ``{"id", …}`` with the fields of an ``Order`` as JSON, with two file descriptors: the document to
-read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to judge.
+Started by worker.extract.sandbox, through sandbox_main, with a bare environment and one socket; ends when that socket closes or
+the worker dies. Each request is one datagram, ``{"id", …}`` with the fields of an ``Order`` as JSON, with two file descriptors:
+the document to read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to
+judge.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _end_orphans() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """What a child does, and what the server got ready for it: a fresh child runs cold, and takes ten times as long for it.
+    """What a child does, and what the server got ready for it: a fresh child runs cold, and takes many times as long for it.
 
     ``mapped`` is the bytes of address space that the server has, and every child with it: libraries map far more than they use.
     """
@@ -184,7 +185,3 @@ def _read(path: Path, order: Order, formats: tuple[registry.Format, ...]) -> byt
         return encode_error(error)
     except MemoryError:
         return encode_error(Rejected("memory", "reading the file takes more memory than allowed"))
-
-
-if __name__ == "__main__":
-    main()
