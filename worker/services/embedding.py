@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import func
+
 from worker.contract import Stage
 from worker.domain.document import Status
 from worker.domain.errors import ProviderUnusable, Unavailable
@@ -69,7 +71,7 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
                         attempts=0,
                         error_code=None,
                         error=None,
-                        indexed_at=leases.in_seconds(0),
+                        indexed_at=func.now(),
                     )
                     return Result(ended.status, ended.wake_generation, served, asked)
 

@@ -62,6 +62,9 @@ _COLUMNS = (
     EmbeddingProfile.send_dimensions,
 )
 
+# Made once: making a statement costs as much as running it.
+_SERVING = select(*_COLUMNS).where(EmbeddingProfile.serving)
+
 
 def find(connection: Connection, provider: str, model: str, dimensions: int) -> Profile | None:
     """The stored profile, or None before its table was made."""
@@ -75,7 +78,7 @@ def find(connection: Connection, provider: str, model: str, dimensions: int) -> 
 
 def serving(connection: Connection) -> Profile | None:
     """The profile that queries are answered from; None before the first ``migrate``."""
-    row = connection.execute(select(*_COLUMNS).where(EmbeddingProfile.serving)).one_or_none()
+    row = connection.execute(_SERVING).one_or_none()
     return None if row is None else Profile(*row)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import sql
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 
 from worker.domain.digests import DIGEST_SIZE
 from worker.domain.vectors import Vectors
@@ -30,6 +30,7 @@ _NOWHERE = text(
     f"SELECT number FROM generate_series(0, :digests - 1) AS number WHERE NOT EXISTS "
     f"(SELECT FROM document_chunks c WHERE c.text_sha256 = substr(:together, {DIGEST_SIZE} * number + 1, {DIGEST_SIZE}))"
 )
+_RELY = text("SELECT pg_advisory_xact_lock_shared(:lock)")
 # Rows that are made at a time: PostgreSQL takes some while the next are made.
 _SLICE = 32
 
@@ -133,7 +134,7 @@ def _copy(connection: Connection, table: str, digests: Sequence[bytes], vectors:
 
 def rely_on(connection: Connection) -> None:
     """Until the end of this transaction nobody erases a vector, nor switches the profile that serves."""
-    connection.execute(select(func.pg_advisory_xact_lock_shared(VECTORS_LOCK)))
+    connection.execute(_RELY, {"lock": VECTORS_LOCK})
 
 
 def stand(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> tuple[int, int]:
