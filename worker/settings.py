@@ -58,11 +58,23 @@ def _vector_type(value: str) -> str:
 _MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 
 
-def _keys(value: str) -> tuple[tuple[str, str], ...]:
-    pairs = tuple(pair.partition("=")[::2] for pair in _names(value))
-    if not all(name and key for name, key in pairs):
-        raise ValueError("must be name=key, name=key …")
-    return pairs
+class Provider(NamedTuple):
+    """Another embedding provider than the first one: its key, and where it is, unless its models' profiles say so."""
+
+    key: str
+    base_url: str | None
+
+
+def _providers(value: str) -> tuple[tuple[str, Provider], ...]:
+    """Read ``name=key`` or ``name=key@https://…``."""
+    found = []
+    for entry in _names(value):
+        name, _, rest = entry.partition("=")
+        key, at, url = rest.partition("@http")
+        if not name or not key:
+            raise ValueError("must be name=key or name=key@URL, with commas between")
+        found.append((name, Provider(key, f"http{url}" if at else None)))
+    return tuple(found)
 
 
 class ChunkLimits(NamedTuple):
@@ -125,12 +137,12 @@ class Settings:
     embedding_timeout: float = _variable(
         "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds
     )
-    provider_keys: tuple[tuple[str, str], ...] = _variable(
-        "LEX_INGEST_PROVIDER_KEYS",
+    providers: tuple[tuple[str, Provider], ...] = _variable(
+        "LEX_INGEST_PROVIDERS",
         (),
-        "keys of further providers: `name=key,name=key` (`lex-ingest model add`)",
-        _keys,
-        secret=True,
+        "keys of other providers, for `lex-ingest model`: `name=key`, `name=key@URL`",
+        _providers,
+        True,
     )
     tenants: tuple[str, ...] = _variable(
         "LEX_INGEST_TENANTS", (), "key prefixes that share no stored vector: `acme/,globex/`", _names

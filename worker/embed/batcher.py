@@ -136,8 +136,9 @@ class Batcher(Generic[_P]):
                 else:
                     permit.cancel()
                     continue
-            except Exception as error:  # noqa: BLE001 - whoever waits for these texts raises it
-                failures = {entry.digest: error for entry in batch}
+            except BaseException as error:  # noqa: BLE001 - whoever waits for these texts raises it; nobody else would
+                failure = error if isinstance(error, Exception) else RuntimeError(f"a request ended by {type(error).__name__}")
+                failures = {entry.digest: failure for entry in batch}
             with self._changed:
                 for entry in batch:
                     del self._entries[entry.digest]

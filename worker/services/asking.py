@@ -27,7 +27,7 @@ from worker.embed.openai import UNREACHABLE, Answer, Model
 from worker.embed.prices import price_of
 from worker.embed.rate_limit import RateLimiter, Reservation
 from worker.services import spending
-from worker.settings import Settings
+from worker.settings import Provider, Settings
 from worker.store import spending as ledger
 from worker.store.profiles import Profile
 from worker.store.session import transaction
@@ -52,13 +52,14 @@ _PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 def model_of(profile: Profile, settings: Settings) -> Model:
     """Whom to ask for vectors of this profile: as the settings say of their own provider, and as the profile says of another."""
     own = profile.provider == settings.embedding_provider
+    other = dict(settings.providers).get(profile.provider, Provider("", None))
     first = own and (profile.model, profile.dimensions) == (settings.embedding_model, settings.embedding_dimensions)
     return Model(
         name=profile.model,
         dimensions=profile.dimensions,
-        base_url=profile.base_url or (settings.openai_base_url if own else None),
-        api_key=settings.openai_api_key if own else dict(settings.provider_keys).get(profile.provider, ""),
-        key_variable="OPENAI_API_KEY" if own else f"LEX_INGEST_PROVIDER_KEYS ({profile.provider}=…)",
+        base_url=profile.base_url or (settings.openai_base_url if own else other.base_url),
+        api_key=settings.openai_api_key if own else other.key,
+        key_variable="OPENAI_API_KEY" if own else f"LEX_INGEST_PROVIDERS ({profile.provider}=…)",
         send_dimensions=settings.embedding_send_dimensions if first else profile.send_dimensions,
         timeout=settings.embedding_timeout,
     )
