@@ -26,6 +26,7 @@ class Entry:
     size: int  # UTF-8 bytes
     owner: Hashable
     tickets: list[Ticket] = field(default_factory=list)
+    sent: bool = False
 
 
 # One request's texts -> by digest, what is wrong with some of them; anything raised concerns them all.
@@ -34,11 +35,12 @@ Work = Callable[[Sequence[Entry]], Mapping[bytes, Exception]]
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """Texts that one caller waits for: ``open`` of them are not settled yet. ``error``: what went wrong with one of them."""
+    """Texts that one caller waits for: of those ``submitted``, ``open`` are not settled yet. ``failures``: by digest."""
 
     owner: Hashable
+    submitted: int = 0
     open: int = 0
-    error: Exception | None = None
+    failures: dict[bytes, Exception] = field(default_factory=dict)
 
     def left(self) -> int:
         """How many of the texts are not settled yet.
@@ -46,8 +48,8 @@ class Ticket:
         Raises:
             Exception: what went wrong with one of them.
         """
-        if self.error is not None:
-            raise self.error
+        for error in self.failures.values():
+            raise error
         return self.open
 
 
@@ -82,6 +84,7 @@ class Batcher:
                 if ticket not in entry.tickets:
                     entry.tickets.append(ticket)
                     ticket.open += 1
+            ticket.submitted = ticket.open
             while self._threads < min(self._in_flight, self._waiting):
                 self._threads += 1
                 threading.Thread(target=self._run, name=f"embedding-request-{self._threads}", daemon=True).start()
@@ -102,6 +105,15 @@ class Batcher:
                 if ticket in entry.tickets:
                     entry.tickets.remove(ticket)
 
+    def withdraw(self, ticket: Ticket) -> int:
+        """Ask for nothing more of it; what is on its way stays open, and is settled as ever. Returns how many it gave up."""
+        with self._changed:
+            unsent = [entry for entry in self._entries.values() if ticket in entry.tickets and not entry.sent]
+            for entry in unsent:
+                entry.tickets.remove(ticket)
+            ticket.open -= len(unsent)
+            return len(unsent)
+
     def _run(self) -> None:
         while True:
             with self._gathering:
@@ -115,7 +127,8 @@ class Batcher:
                     del self._entries[entry.digest]
                     for ticket in entry.tickets:
                         ticket.open -= 1
-                        ticket.error = ticket.error or failures.get(entry.digest)
+                        if entry.digest in failures:
+                            ticket.failures[entry.digest] = failures[entry.digest]
                 self._changed.notify_all()
 
     def _gather(self) -> list[Entry]:
@@ -142,6 +155,7 @@ class Batcher:
                 queue.popleft()
                 self._waiting -= 1
                 if entry.tickets:
+                    entry.sent = True
                     batch.append(entry)
                     size += entry.size
                 else:

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
+from worker.domain.spending import Purpose
 from worker.domain.vectors import Vectors
 from worker.embed.batcher import Batcher, Entry
 from worker.embed.long_inputs import embed_all
@@ -30,17 +31,18 @@ MOST_INPUTS, MOST_BYTES = 2048, 290_000
 # Seconds that vectors which are paid for wait for PostgreSQL to come back.
 _STORE_PATIENCE = 60.0
 
-_batchers: dict[tuple[int, int, Settings], Batcher] = {}
+_batchers: dict[tuple[int, int, Purpose, Settings], Batcher] = {}
 _making = threading.Lock()
 
 
-def batcher(profile: Profile, settings: Settings) -> Batcher:
-    """This process' batcher of the profile. A forked child gets its own: threads are not forked."""
-    key = (os.getpid(), profile.id, settings)
+def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOCUMENT) -> Batcher:
+    """This process' batcher of the profile, whose owners are documents that pay for ``purpose``. A forked child gets its own:
+    threads are not forked."""
+    key = (os.getpid(), profile.id, purpose, settings)
     with _making:
         if key not in _batchers:
             _batchers[key] = Batcher(
-                partial(_request, Asking(profile, settings), profile, settings),
+                partial(_request, Asking(profile, settings), profile, settings, purpose),
                 min(settings.embedding_batch, MOST_INPUTS),
                 MOST_BYTES,
                 settings.embedding_in_flight,
@@ -48,10 +50,12 @@ def batcher(profile: Profile, settings: Settings) -> Batcher:
         return _batchers[key]
 
 
-def _request(asking: Asking, profile: Profile, settings: Settings, batch: Sequence[Entry]) -> Mapping[bytes, Exception]:
+def _request(
+    asking: Asking, profile: Profile, settings: Settings, purpose: Purpose, batch: Sequence[Entry]
+) -> Mapping[bytes, Exception]:
     """Ask for the batch, and store what comes. Returns what the provider refuses, by digest."""
     owners = [entry.owner if isinstance(entry.owner, UUID) else None for entry in batch]
-    bill = Bill(asking, owners)
+    bill = Bill(asking, owners, purpose)
     try:
         found, refused = embed_all([entry.text for entry in batch], bill.ask, settings.embedding_max_tokens)
     except Exception:

@@ -19,7 +19,7 @@ from worker.settings import Settings
 from worker.store import chunks, gates, leases
 from worker.store.leases import Lease
 from worker.store.models import EMBEDDING_GATE
-from worker.store.session import is_away, transaction
+from worker.store.session import is_away, is_gone, transaction
 
 log = telemetry.get_logger(__name__)
 
@@ -109,6 +109,8 @@ def _in_our_terms(error: Exception) -> Exception:
         cause = cause.__cause__ or cause.__context__
     if is_away(error):
         return Unavailable("database_unavailable", f"PostgreSQL could not go on: {type(error).__name__}")
+    if isinstance(error, DBAPIError) and is_gone(error):
+        return Unavailable("profile_dropped", "the vectors' table was dropped meanwhile: the next try asks which profile serves")
     return error
 
 

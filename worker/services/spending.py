@@ -15,12 +15,12 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
-from worker.budget import Budget
-from worker.domain.errors import BudgetSpent, ProviderUnusable
-from worker.domain.spending import Spent, spent
+from worker.budget import Budget, read_budget
+from worker.domain.errors import BudgetSpent, ProviderUnusable, RunSpent
+from worker.domain.spending import Purpose, Spent, spent
 from worker.embed.prices import price_of
 from worker.settings import Settings
-from worker.store import spending
+from worker.store import fillings, spending
 from worker.store.profiles import Profile
 from worker.store.session import transaction
 
@@ -105,19 +105,24 @@ def check_budget(settings: Settings, profile: Profile) -> None:
         _refuse_if_spent(connection, settings)
 
 
-def announce(settings: Settings, profile: Profile, inputs: int, most_tokens: int) -> int:
+def announce(settings: Settings, profile: Profile, inputs: int, most_tokens: int, purpose: Purpose = Purpose.DOCUMENT) -> int:
     """Check the budget and announce a request, committed, in one step: two workers never both take the last of a budget.
+
+    A BACKFILL keeps to its run's own budget too, by the same rule.
 
     Returns the request's id. ``most_tokens`` is a bound that is sure, such as the texts' UTF-8 bytes.
 
     Raises:
         ProviderUnusable, BudgetSpent: as ``check_budget``; nothing was announced.
+        RunSpent: what is confirmed and unconfirmed of the run reaches its budget.
     """
     require_price(profile.model, settings)
     with transaction(settings.database_url) as connection:
         if settings.budget_per_day is not None:
             spending.lock_budget(connection)
             _refuse_if_spent(connection, settings)
+        if purpose is Purpose.BACKFILL:
+            refuse_if_run_spent(connection, settings, profile)
         return spending.announce(connection, profile.id, inputs, most_tokens)
 
 
@@ -131,3 +136,30 @@ def _refuse_if_spent(connection: Connection, settings: Settings) -> None:
         f"confirmed; it goes on at midnight UTC, or when LEX_INGEST_BUDGET_PER_DAY is raised",
         now.seconds_left,
     )
+
+
+def refuse_if_run_spent(connection: Connection, settings: Settings, profile: Profile) -> None:
+    """Return where the filling of this profile may go on. Without a budget of the run, always.
+
+    Raises:
+        RunSpent: its budget is used up.
+        ProviderUnusable: ``budget_price``: it is in money, and nobody says what a token of the model costs.
+    """
+    filling = fillings.state(connection, profile.id)
+    if filling is None or filling.budget is None:
+        return
+    spending.lock_budget(connection)
+    budget = read_budget(filling.budget)
+    used = Decimal(fillings.tokens(connection, profile.id) - (filling.tokens_before or 0))
+    if not budget.in_tokens:
+        price = price_of(profile.model, settings)
+        if price is None:
+            raise ProviderUnusable(
+                "budget_price", f"the price of {profile.model} is not known: set LEX_INGEST_PRICES={profile.model}=…"
+            )
+        used = dollars_of(spent(0, int(used), price))
+    if used >= budget.amount:
+        raise RunSpent(
+            f"the budget of this backfill, {budget}, is used up: {budget.say(used)}; "
+            f"`lex-ingest model backfill {profile.name}` goes on, with --budget as far as that says"
+        )

@@ -51,16 +51,30 @@ class Page:
     more: bool
 
 
-def missing(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int, after: int, limit: int) -> Page:
-    """The next ``limit`` chunks behind the ordinal ``after`` that have no vector: an absent row is a null embedding."""
+def missing(
+    connection: Connection,
+    profile: Profile,
+    document_id: uuid.UUID,
+    generation: int,
+    after: int,
+    limit: int,
+    with_refused: bool = True,
+) -> Page:
+    """The next ``limit`` chunks behind the ordinal ``after`` that have no vector: an absent row is a null embedding.
+
+    Without ``with_refused``, those are left out whose text was refused when the profile was filled.
+    """
+    refused = "EXISTS (SELECT FROM refused_texts r WHERE r.profile_id = :profile AND r.text_sha256 = c.text_sha256)"
     rows = connection.execute(
         text(
             "SELECT c.ordinal, c.text, c.text_sha256 FROM document_chunks c "
             "WHERE c.document_id = :document_id AND c.generation = :generation AND c.ordinal > :after "
             f"AND NOT EXISTS (SELECT FROM {profile.table} e WHERE e.text_sha256 = c.text_sha256) "
+            f"{'' if with_refused else f'AND NOT {refused} '}"
             "ORDER BY c.ordinal LIMIT :limit"
         ),
-        {"document_id": document_id, "generation": generation, "after": after, "limit": limit},
+        {"document_id": document_id, "generation": generation, "after": after, "limit": limit}
+        | ({} if with_refused else {"profile": profile.id}),
     ).all()
     texts = {bytes(row.text_sha256): row.text for row in rows}
     return Page([Text(*item) for item in texts.items()], len(rows), rows[-1].ordinal if rows else after, len(rows) == limit)

@@ -1,0 +1,56 @@
+"""What a profile lacks of what is served, a page of texts at a time, in the order in which documents were served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from worker.settings import Settings
+from worker.store import fillings, vectors
+from worker.store.profiles import Profile
+from worker.store.session import transaction
+
+# Texts of a page, at most twice as many; documents that are looked at in one statement.
+PAGE, _DOCUMENTS = 512, 200
+
+
+class Looked(NamedTuple):
+    """A document that was looked at, and texts that it lacks. It comes again for each page of them."""
+
+    since: datetime
+    document_id: UUID
+    texts: list[vectors.Text]
+
+
+def lacking_pages(profile: Profile, settings: Settings, since: datetime | None) -> Iterator[list[Looked]]:
+    """Documents that are served since after ``since``, whether they lack something or not. Each page is read when it is asked for.
+
+    Texts of many short documents come in one page, so that they are submitted together and fill requests.
+    """
+    behind: UUID | None = None
+    while True:
+        with transaction(settings.database_url) as connection:
+            found = fillings.candidates(connection, profile, since, behind, _DOCUMENTS)
+        page: list[Looked] = []
+        number = 0
+        for document in found:
+            after, more = -1, document.lacks
+            while more:
+                with transaction(settings.database_url) as connection:
+                    part = vectors.missing(
+                        connection, profile, document.document_id, document.generation, after, PAGE, with_refused=False
+                    )
+                page.append(Looked(document.since, document.document_id, part.texts))
+                after, more, number = part.last, part.more, number + len(part.texts)
+                if number >= PAGE:
+                    yield page
+                    page, number = [], 0
+            if not document.lacks:
+                page.append(Looked(document.since, document.document_id, []))
+        if page:
+            yield page
+        if len(found) < _DOCUMENTS:
+            return
+        since, behind = found[-1].since, found[-1].document_id
