@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from worker.domain.errors import Rejected
+from worker.embed.batcher import Ticket
 from worker.settings import Settings
 from worker.store import fillings, vectors
 from worker.store.profiles import Profile
@@ -24,8 +27,27 @@ class Looked(NamedTuple):
     texts: list[vectors.Text]
 
 
+@dataclass(slots=True, eq=False)
+class Part:
+    """Texts of a document that is served since ``since``; no ticket where it lacks none. ``cut``: some were not asked for."""
+
+    since: datetime
+    ticket: Ticket | None = None
+    cut: bool = False
+
+    @property
+    def done(self) -> bool:
+        return not self.cut and (self.ticket is None or not (self.ticket.open or self.trouble))
+
+    @property
+    def trouble(self) -> Exception | None:
+        """What went wrong, and is not for its texts."""
+        failures = self.ticket.failures.values() if self.ticket is not None else ()
+        return next((error for error in failures if not isinstance(error, Rejected)), None)
+
+
 def lacking_pages(profile: Profile, settings: Settings, since: datetime | None) -> Iterator[list[Looked]]:
-    """Documents that are served since after ``since``, whether they lack something or not. Each page is read when it is asked for.
+    """Documents that are served since after ``since``, whether they lack something or not. A page is read when it is asked for.
 
     Texts of many short documents come in one page, so that they are submitted together and fill requests.
     """

@@ -20,12 +20,11 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
-from worker.domain.errors import Rejected, RunSpent
+from worker.domain.errors import RunSpent
 from worker.domain.retrying import GiveUp, decide
 from worker.domain.spending import Purpose
-from worker.embed.batcher import Ticket
 from worker.services import requesting
-from worker.services.fill_pages import PAGE, lacking_pages
+from worker.services.fill_pages import PAGE, Part, lacking_pages
 from worker.services.spending import refuse_if_run_spent
 from worker.settings import Settings
 from worker.store import fill_calls, fillings, gates, profiles
@@ -81,25 +80,6 @@ def fill(profile_id: int, settings: Settings, seconds: float = LONGEST_TURN, una
         return _Filler(profile, settings, session, time.monotonic() + seconds, unasked).run()
 
 
-@dataclass(slots=True, eq=False)
-class _Part:
-    """Texts of a document that is served since ``since``; no ticket where it lacks none. ``cut``: some were not asked for."""
-
-    since: datetime
-    ticket: Ticket | None = None
-    cut: bool = False
-
-    @property
-    def done(self) -> bool:
-        return not self.cut and (self.ticket is None or not (self.ticket.open or self.trouble))
-
-    @property
-    def trouble(self) -> Exception | None:
-        """What went wrong, and is not for its texts."""
-        failures = self.ticket.failures.values() if self.ticket is not None else ()
-        return next((error for error in failures if not isinstance(error, Rejected)), None)
-
-
 class _Filler:
     def __init__(
         self, profile: Profile, settings: Settings, session: psycopg.Connection[Any], deadline: float, unasked: bool
@@ -107,7 +87,7 @@ class _Filler:
         self._profile, self._settings, self._session = profile, settings, session
         self._deadline, self._unasked = deadline, unasked
         self._batcher = requesting.batcher(profile, settings, Purpose.BACKFILL)
-        self._parts: deque[_Part] = deque()
+        self._parts: deque[Part] = deque()
         self._exhausted = False
         self._seen: datetime | None = None  # since when the last document is served that was looked at
         self._stored: datetime | None = None  # filled_until
@@ -163,7 +143,7 @@ class _Filler:
                 self._exhausted = page is None
                 for since, document_id, texts in page or ():
                     ticket = self._batcher.submit(document_id, [(item.digest, item.text) for item in texts]) if texts else None
-                    self._parts.append(_Part(since, ticket))
+                    self._parts.append(Part(since, ticket))
                     self._seen = since
             else:
                 self._batcher.wait(_LOOK_EVERY)

@@ -105,6 +105,17 @@ def begin(connection: Connection, profile_id: int, budget: str | None) -> None:
     )  # fmt: skip
 
 
+def look_again(connection: Connection, profile_id: int) -> None:
+    """Let the next filling look through everything that is served."""
+    _set(connection, profile_id, filled_until=None, filled_at=None)
+
+
+def refused(connection: Connection, profile_id: int) -> int:
+    """How many texts its provider refuses."""
+    statement = text("SELECT count(*) FROM refused_texts WHERE profile_id = :id")
+    return connection.execute(statement, {"id": profile_id}).scalar_one()
+
+
 def stop(connection: Connection, profile_id: int) -> bool:
     """Fill it no longer; its vectors stay. False where it was not filled."""
     _set(connection, profile_id, rest_until=None, code=None, reason=None, budget=None)

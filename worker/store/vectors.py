@@ -10,6 +10,7 @@ version served is ``worker.store.chunks.swap``, which asks here, under the fence
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from worker.domain.vectors import Vectors
 from worker.store.driver import VECTORS_LOCK
 from worker.store.profiles import Profile
 from worker.store.session import psycopg_below
+
+_TRIES, _PAUSE = 100, 0.025
 
 _STANDING = text(
     "SELECT digest FROM unnest(CAST(:digests AS bytea[])) AS digest "
@@ -117,6 +120,16 @@ def _copy(
 def rely_on(connection: Connection) -> None:
     """Until the end of this transaction nobody erases a vector, nor switches the profile that serves."""
     connection.execute(select(func.pg_advisory_xact_lock_shared(VECTORS_LOCK)))
+
+
+def hold(connection: Connection) -> bool:
+    """Until the end of this transaction nobody relies on vectors; False where others do all the time. By trying: behind one who
+    waits, every document that is about to end would wait too."""
+    for _ in range(_TRIES):
+        if connection.execute(select(func.pg_try_advisory_xact_lock(VECTORS_LOCK))).scalar_one():
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def stand(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> tuple[int, int]:
