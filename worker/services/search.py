@@ -26,7 +26,6 @@ from worker.store.passages import passages
 from worker.store.profiles import Profile
 from worker.store.session import is_gone, snapshot
 
-
 # The vector of a query by a profile: float32 of shape (dimensions,).
 EmbedQuery = Callable[[str, Profile, Settings], Vectors]
 

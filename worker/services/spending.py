@@ -76,17 +76,17 @@ def dollars_of(amount: Spent) -> Decimal:
     return (amount.micro_dollars or Decimal()).scaleb(-6)
 
 
-def require_price(model: str, settings: Settings) -> None:
-    """Raise where a budget in money can't be kept.
+def require_price(model: str, settings: Settings, of_run: Budget | None = None) -> None:
+    """Raise where a budget in money can't be kept, the day's or ``of_run``.
 
     Raises:
         ProviderUnusable: ``budget_price``: nobody says what a token of this model costs.
     """
-    budget = settings.budget_per_day
-    if budget is not None and not budget.in_tokens and price_of(model, settings) is None:
+    budget = next((each for each in (settings.budget_per_day, of_run) if each is not None and not each.in_tokens), None)
+    if budget is not None and price_of(model, settings) is None:
         raise ProviderUnusable(
             "budget_price",
-            f"LEX_INGEST_BUDGET_PER_DAY is in money ({budget}), and the price of {model} is not known: "
+            f"{'the budget' if budget is of_run else 'LEX_INGEST_BUDGET_PER_DAY'} is in money ({budget}), and the price of {model} is not known: "
             f"set LEX_INGEST_PRICES={model}=…, or a budget in tokens such as 2000000t",
         )
 
@@ -152,12 +152,8 @@ def refuse_if_run_spent(connection: Connection, settings: Settings, profile: Pro
     budget = read_budget(filling.budget)
     used = Decimal(fillings.tokens(connection, profile.id) - (filling.tokens_before or 0))
     if not budget.in_tokens:
-        price = price_of(profile.model, settings)
-        if price is None:
-            raise ProviderUnusable(
-                "budget_price", f"the price of {profile.model} is not known: set LEX_INGEST_PRICES={profile.model}=…"
-            )
-        used = dollars_of(spent(0, int(used), price))
+        require_price(profile.model, settings, budget)
+        used = dollars_of(spent(0, int(used), price_of(profile.model, settings)))
     if used >= budget.amount:
         raise RunSpent(
             f"the budget of this backfill, {budget}, is used up: {budget.say(used)}; "

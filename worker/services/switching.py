@@ -30,7 +30,7 @@ _PATIENCE, _HOLD, _PAUSE = 60.0, 5.0, 0.01
 
 @dataclass(frozen=True, slots=True)
 class Switched:
-    """``refused``: chunks whose text the new profile's provider refuses; they are found by words only."""
+    """``refused``: texts that the new profile's provider refuses; they are found by words only."""
 
     before: Profile
     serving: Profile
@@ -84,11 +84,11 @@ def _check(connection: Connection, profile: Profile, incomplete: bool) -> None:
         raise ModelError(
             "no_index", f"{profile.name} has no index yet, and enough vectors for one: `lex-ingest model backfill {profile.name}`"
         )
-    refused = fillings.coverage(connection, profile).refused if not incomplete else 0
+    refused = fillings.refused(connection, profile.id) if not incomplete else 0
     if refused:
         raise ModelError(
             "texts_refused",
-            f"the provider of {profile.name} refuses the text of {refused:,} chunks: after the switch they are found by their "
+            f"the provider of {profile.name} refuses {refused:,} of the texts: after the switch they are found by their "
             f"words only. If that will do: `lex-ingest model switch {profile.name} --incomplete`",
         )
 

@@ -60,6 +60,12 @@ def hold(connection: Connection[Any], profile_id: int) -> bool:
     return bool(row and row[0])
 
 
+def is_held(connection: Connection[Any], profile_id: int) -> bool:
+    """Whether somebody fills the profile now."""
+    row = connection.execute(f"SELECT EXISTS (SELECT FROM pg_locks WHERE objid = %s::bigint AND {_HELD})".encode(), (profile_id,))
+    return bool((row.fetchone() or (False,))[0])
+
+
 def alive(connection: Connection[Any]) -> None:
     """Say that the filler is at work.
 

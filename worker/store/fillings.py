@@ -113,7 +113,13 @@ def look_again(connection: Connection, profile_id: int) -> None:
 def refused(connection: Connection, profile_id: int) -> int:
     """How many texts its provider refuses."""
     statement = text("SELECT count(*) FROM refused_texts WHERE profile_id = :id")
-    return connection.execute(statement, {"id": profile_id}).scalar_one()
+    return int(connection.execute(statement, {"id": profile_id}).scalar_one())
+
+
+def inputs(connection: Connection, profile_id: int) -> int:
+    """How many texts the provider has answered for, ever."""
+    statement = text("SELECT coalesce(sum(inputs), 0)::bigint FROM spending_days WHERE profile_id = :id")
+    return int(connection.execute(statement, {"id": profile_id}).scalar_one())
 
 
 def stop(connection: Connection, profile_id: int) -> bool:
