@@ -131,8 +131,7 @@ def _follow(profile: Profile, plan: Plan, settings: Settings, as_json: bool) -> 
         _tell(as_json, {"profile": profile.name, "state": "parked" if now.spent else "stopped", "reason": reason},
               f"not whole: {reason}")  # fmt: skip
         raise typer.Exit(1)
-    built = False
-    while not (built := backfilling.build_index(profile, settings)):
+    while not backfilling.build_index(profile, settings):
         show("another process builds an index")
         time.sleep(_EVERY)
     seconds = time.monotonic() - begun

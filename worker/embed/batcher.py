@@ -112,6 +112,7 @@ class Batcher:
             for entry in unsent:
                 entry.tickets.remove(ticket)
             ticket.open -= len(unsent)
+            ticket.submitted -= len(unsent)
             return len(unsent)
 
     def _run(self) -> None:

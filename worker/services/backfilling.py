@@ -14,6 +14,7 @@ from sqlalchemy import text
 from worker import producer
 from worker.budget import Budget
 from worker.contract import FillProfile
+from worker.domain.errors import ProviderUnusable
 from worker.domain.spending import spent
 from worker.embed.prices import price_of
 from worker.services.models import ModelError
@@ -100,10 +101,12 @@ def start(profile: Profile, budget: Budget | None, settings: Settings) -> None:
     """Keep the profile filled from now on, and call a worker.
 
     Raises:
-        ModelError: ``profile_serves``.
-        ProviderUnusable: ``budget_price``: a budget in money, and no price.
+        ModelError: ``profile_serves``; ``budget_price``: a budget in money, and no price.
     """
-    require_price(profile.model, settings, budget)
+    try:
+        require_price(profile.model, settings, budget)
+    except ProviderUnusable as error:
+        raise ModelError(error.code, error.message) from error
     with transaction(settings.database_url) as connection:
         serving = profiles.serving(connection)
         if serving is not None and serving.id == profile.id:

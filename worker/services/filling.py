@@ -24,7 +24,7 @@ from worker.domain.errors import RunSpent
 from worker.domain.retrying import GiveUp, decide
 from worker.domain.spending import Purpose
 from worker.services import requesting
-from worker.services.fill_pages import PAGE, Part, lacking_pages
+from worker.services.fill_pages import PAGE, Looked, Part, lacking_pages
 from worker.services.spending import refuse_if_run_spent
 from worker.settings import Settings
 from worker.store import fill_calls, fillings, gates, profiles
@@ -88,6 +88,7 @@ class _Filler:
         self._deadline, self._unasked = deadline, unasked
         self._batcher = requesting.batcher(profile, settings, Purpose.BACKFILL)
         self._parts: deque[Part] = deque()
+        self._asked: set[bytes] = set()  # of this pass: some ten thousand, for it takes seconds
         self._exhausted = False
         self._seen: datetime | None = None  # since when the last document is served that was looked at
         self._stored: datetime | None = None  # filled_until
@@ -98,11 +99,10 @@ class _Filler:
             while True:
                 outcome = self._attempt()
                 if outcome is not None:
+                    self._end_parts()
                     return Turn(outcome, self._texts, self._refused)
         finally:
-            for part in self._parts:
-                if part.ticket is not None:
-                    self._batcher.cancel(part.ticket)
+            self._end_parts()
 
     def _attempt(self) -> Outcome | None:
         """One pass, and what follows its end; None: another pass."""
@@ -112,14 +112,12 @@ class _Filler:
             self._drain()
             self._advance(horizon, whole=outcome is Outcome.WHOLE)
             return outcome
-        except DBAPIError as error:
+        except (DBAPIError, psycopg.Error) as error:
             if is_gone(error):
                 return Outcome.UNWANTED
             if is_away(error):
                 raise
             return self._rest(horizon, error)
-        except psycopg.Error:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the filling rests and says so
             return self._rest(horizon, error)
 
@@ -141,16 +139,22 @@ class _Filler:
             if not self._exhausted and self._open() <= _MOST_OPEN - PAGE:
                 page = next(pages, None)
                 self._exhausted = page is None
-                for since, document_id, texts in page or ():
-                    ticket = self._batcher.submit(document_id, [(item.digest, item.text) for item in texts]) if texts else None
-                    self._parts.append(Part(since, ticket))
-                    self._seen = since
+                for looked in page or ():
+                    self._submit(looked)
             else:
                 self._batcher.wait(_LOOK_EVERY)
+
+    def _submit(self, looked: Looked) -> None:
+        # A text that was asked for since the page was read is an earlier part's: this one is not let go of before.
+        texts = [(item.digest, item.text) for item in looked.texts if item.digest not in self._asked]
+        self._asked.update(digest for digest, _ in texts)
+        self._parts.append(Part(looked.since, self._batcher.submit(looked.document_id, texts) if texts else None))
+        self._seen = looked.since
 
     def _horizon(self) -> datetime:
         """Begin a pass: from where the last one got to."""
         self._exhausted, self._seen = False, None
+        self._asked.clear()
         with transaction(self._settings.database_url) as connection:
             state = fillings.state(connection, self._profile.id)
             self._stored = state.filled_until if state is not None else None
@@ -195,6 +199,13 @@ class _Filler:
             if (trouble := part.trouble) is not None:
                 raise trouble
 
+    def _end_parts(self) -> None:
+        """Wait for none of them any more; of those behind one that failed, some have their vectors."""
+        for ticket in [part.ticket for part in self._parts if part.ticket is not None]:
+            self._texts += ticket.submitted - ticket.open - len(ticket.failures)
+            self._batcher.cancel(ticket)
+        self._parts.clear()
+
     def _drain(self) -> None:
         """Ask for nothing more, and wait for what is on its way: another filler would ask for it again."""
         for part in self._parts:
@@ -234,7 +245,7 @@ class _Filler:
                 except RunSpent as spent:
                     fillings.rest(connection, self._profile.id, 0.0, spent.code, spent.message)
                     return Outcome.RESTING
-                self._parts.clear()
+                self._end_parts()
                 return None if time.monotonic() < self._deadline else Outcome.MORE
             fillings.rest(connection, self._profile.id, seconds, decision.code, decision.reason)
         log.warning("filling rests", extra={"profile": self._profile.id, "code": decision.code, "seconds": round(seconds, 1)})

@@ -109,7 +109,7 @@ def _in_our_terms(error: Exception) -> Exception:
         cause = cause.__cause__ or cause.__context__
     if is_away(error):
         return Unavailable("database_unavailable", f"PostgreSQL could not go on: {type(error).__name__}")
-    if isinstance(error, DBAPIError) and is_gone(error):
+    if is_gone(error):
         return Unavailable("profile_dropped", "the vectors' table was dropped meanwhile: the next try asks which profile serves")
     return error
 

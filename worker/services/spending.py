@@ -84,9 +84,10 @@ def require_price(model: str, settings: Settings, of_run: Budget | None = None) 
     """
     budget = next((each for each in (settings.budget_per_day, of_run) if each is not None and not each.in_tokens), None)
     if budget is not None and price_of(model, settings) is None:
+        variable = "the budget" if budget is of_run else "LEX_INGEST_BUDGET_PER_DAY"
         raise ProviderUnusable(
             "budget_price",
-            f"{'the budget' if budget is of_run else 'LEX_INGEST_BUDGET_PER_DAY'} is in money ({budget}), and the price of {model} is not known: "
+            f"{variable} is in money ({budget}), and the price of {model} is not known: "
             f"set LEX_INGEST_PRICES={model}=…, or a budget in tokens such as 2000000t",
         )
 
