@@ -21,7 +21,8 @@ from tests.support.provider import Provider
 from worker.domain.document import Status
 from worker.services import fill_pages
 from worker.services.embedding import embed_document
-from worker.services.filling import Outcome, Turn, fill
+from worker.services.fill_reasons import Outcome
+from worker.services.filling import Turn, fill
 from worker.services.housekeeping import tidy
 from worker.settings import Settings
 from worker.store import fill_calls

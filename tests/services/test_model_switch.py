@@ -20,7 +20,8 @@ from worker.domain.scope import Scope
 from worker.domain.vectors import Vectors
 from worker.services import backfilling, models, switching
 from worker.services.embedding import embed_document
-from worker.services.filling import Outcome, fill
+from worker.services.fill_reasons import Outcome
+from worker.services.filling import fill
 from worker.services.models import ModelError
 from worker.services.search import Mode, search
 from worker.services.settling import StageFailed

@@ -13,21 +13,22 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
-from worker.domain.errors import RunSpent
+from worker.domain.errors import IngestError, RunSpent
 from worker.domain.retrying import GiveUp, decide
 from worker.domain.spending import Purpose
 from worker.services import requesting
 from worker.services.fill_pages import PAGE, Looked, Part, lacking_pages
+from worker.services.fill_reasons import Outcome, reason_to_end
+from worker.services.settling import frames
 from worker.services.spending import refuse_if_run_spent
 from worker.settings import Settings
-from worker.store import fill_calls, fillings, gates, profiles
+from worker.store import fill_calls, fillings, profiles
 from worker.store.driver import connect
 from worker.store.profiles import Profile
 from worker.store.session import is_away, is_gone, transaction
@@ -41,17 +42,6 @@ _MOST_OPEN = 1024
 # Seconds between two looks at whether the filling is still wanted, and until what is on its way is given up.
 _LOOK_EVERY, _DRAIN = 1.0, 120.0
 _UNEXPECTED_AFTER = 60.0
-# A gate that is closed for one of these concerns this provider too, where it is the one that serves; a budget concerns all.
-_OF_THE_ACCOUNT = frozenset({"throttled", "provider_key", "provider_quota"})
-
-
-class Outcome(StrEnum):
-    """How a turn ended: nothing is missing; there is more; it rests for a reason; nobody wants it filled."""
-
-    WHOLE = "whole"
-    MORE = "more"
-    RESTING = "resting"
-    UNWANTED = "unwanted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,7 @@ class Turn:
 
 
 def fill(profile_id: int, settings: Settings, seconds: float = LONGEST_TURN, unasked: bool = False) -> Turn | None:
-    """One turn of filling the profile; None where another filler is at it. ``unasked``: also one that is not kept filled.
+    """One turn of the profile; None where another filler is at it. ``unasked``: also one that is not kept filled.
 
     Raises:
         psycopg.OperationalError, sqlalchemy.exc.DBAPIError: the database is away.
@@ -127,8 +117,9 @@ class _Filler:
         while True:
             if time.monotonic() > looked + _LOOK_EVERY:
                 fill_calls.alive(self._session)
-                if (ended := self._unwanted()) is not None:
-                    return ended
+                with transaction(self._settings.database_url) as connection:
+                    if (ended := reason_to_end(connection, self._profile, self._unasked)) is not None:
+                        return ended
                 self._advance(horizon)
                 looked = time.monotonic()
             self._settle()
@@ -139,8 +130,8 @@ class _Filler:
             if not self._exhausted and self._open() <= _MOST_OPEN - PAGE:
                 page = next(pages, None)
                 self._exhausted = page is None
-                for looked in page or ():
-                    self._submit(looked)
+                for document in page or ():
+                    self._submit(document)
             else:
                 self._batcher.wait(_LOOK_EVERY)
 
@@ -159,22 +150,6 @@ class _Filler:
             state = fillings.state(connection, self._profile.id)
             self._stored = state.filled_until if state is not None else None
             return fillings.horizon(connection)
-
-    def _unwanted(self) -> Outcome | None:
-        with transaction(self._settings.database_url) as connection:
-            state = fillings.state(connection, self._profile.id)
-            if state is None or not (state.wanted or self._unasked):
-                return Outcome.UNWANTED
-            if state.rest_until is not None or state.code == fill_calls.RUN_SPENT:
-                return Outcome.RESTING
-            for gate in gates.closed(connection):
-                serving = profiles.serving(connection)
-                account = serving is not None and serving.provider == self._profile.provider and gate.code in _OF_THE_ACCOUNT
-                if account or gate.code.startswith("budget_"):
-                    seconds = max(1.0, (gate.closed_until - datetime.now(gate.closed_until.tzinfo)).total_seconds())
-                    fillings.rest(connection, self._profile.id, seconds, gate.code, gate.reason)
-                    return Outcome.RESTING
-        return None
 
     def _open(self) -> int:
         return sum(part.ticket.open for part in self._parts if part.ticket is not None)
@@ -248,5 +223,8 @@ class _Filler:
                 self._end_parts()
                 return None if time.monotonic() < self._deadline else Outcome.MORE
             fillings.rest(connection, self._profile.id, seconds, decision.code, decision.reason)
-        log.warning("filling rests", extra={"profile": self._profile.id, "code": decision.code, "seconds": round(seconds, 1)})
+        where = None if isinstance(error, IngestError) else frames(error)
+        log.warning(
+            "filling rests", extra={"profile": self._profile.id, "code": decision.code, "seconds": seconds, "frames": where}
+        )
         return Outcome.RESTING

@@ -55,7 +55,7 @@ def settle(lease: Lease, settings: Settings, error: Exception, read: ObjectFacts
             "decision": type(decision).__name__,
             "attempt": lease.attempts + 1,
             # Where, and not what: the text of a foreign exception may quote the document.
-            "frames": None if isinstance(error, IngestError) else _frames(error),
+            "frames": None if isinstance(error, IngestError) else frames(error),
         },
     )
     end = time.monotonic() + settings.lease
@@ -114,7 +114,8 @@ def _in_our_terms(error: Exception) -> Exception:
     return error
 
 
-def _frames(error: Exception) -> list[str]:
+def frames(error: BaseException) -> list[str]:
+    """Where it was raised, innermost last."""
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 

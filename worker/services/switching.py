@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from worker.services.filling import Outcome, fill
+from worker.services.fill_reasons import Outcome
+from worker.services.filling import fill
 from worker.services.models import ModelError
 from worker.settings import Settings
 from worker.store import fillings, profiles, vector_index

@@ -6,7 +6,8 @@ from celery import current_app, shared_task
 
 from worker import producer
 from worker.contract import FILL_TASK, FillProfile
-from worker.services.filling import Outcome, fill
+from worker.services.fill_reasons import Outcome
+from worker.services.filling import fill
 from worker.settings import get_settings
 from worker.tasks.base import IngestTask, TaskResult
 
