@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +13,14 @@ from worker.domain.errors import Rejected
 from worker.embed.batcher import Ticket
 from worker.settings import Settings
 from worker.store import fillings, vectors
+from worker.store.fillings import Candidate
 from worker.store.profiles import Profile
 from worker.store.session import transaction
 
 # Texts of a page, at most twice as many; documents that are looked at in one statement.
 PAGE, _DOCUMENTS = 512, 200
+
+NOTHING = vectors.Page([], 0, -1, more=False)
 
 
 class Looked(NamedTuple):
@@ -51,28 +55,29 @@ def lacking_pages(profile: Profile, settings: Settings, since: datetime | None) 
 
     Texts of many short documents come in one page, so that they are submitted together and fill requests.
     """
+    pending: deque[Candidate] = deque()
     behind: UUID | None = None
-    while True:
-        with transaction(settings.database_url) as connection:
-            found = fillings.candidates(connection, profile, since, behind, _DOCUMENTS)
+    after, more = -1, True
+    while more or pending:
         page: list[Looked] = []
         number = 0
-        for document in found:
-            after, more = -1, document.lacks
-            while more:
-                with transaction(settings.database_url) as connection:
+        with transaction(settings.database_url) as connection:
+            if not pending:
+                pending.extend(fillings.candidates(connection, profile, since, behind, _DOCUMENTS))
+                more = len(pending) == _DOCUMENTS
+                if pending:
+                    since, behind = pending[-1].since, pending[-1].document_id
+            while pending and number < PAGE:
+                first = pending[0]
+                part = NOTHING
+                if first.lacks:
                     part = vectors.missing(
-                        connection, profile, document.document_id, document.generation, after, PAGE, with_refused=False
+                        connection, profile, first.document_id, first.generation, after, PAGE, with_refused=False
                     )
-                page.append(Looked(document.since, document.document_id, part.texts))
-                after, more, number = part.last, part.more, number + len(part.texts)
-                if number >= PAGE:
-                    yield page
-                    page, number = [], 0
-            if not document.lacks:
-                page.append(Looked(document.since, document.document_id, []))
+                page.append(Looked(first.since, first.document_id, part.texts))
+                number, after = number + len(part.texts), part.last
+                if not part.more:
+                    pending.popleft()
+                    after = -1
         if page:
             yield page
-        if len(found) < _DOCUMENTS:
-            return
-        since, behind = found[-1].since, found[-1].document_id

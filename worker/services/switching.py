@@ -23,8 +23,8 @@ from worker.store.driver import VECTORS_LOCK
 from worker.store.profiles import Profile
 from worker.store.session import engine, psycopg_below, transaction
 
-# Texts that are filled by the way; more are a backfill's.
-FEW = 2000
+# Texts that are filled by the way; more are a backfill's. For the last ones, a request or two, documents wait with their end.
+FEW, _LAST = 2000, 128
 # Seconds: that a switch tries in all; that it keeps documents from their end for the last texts; between two tries of the lock.
 _PATIENCE, _HOLD, _PAUSE = 60.0, 5.0, 0.01
 
@@ -98,7 +98,8 @@ def _switch(profile: Profile, settings: Settings, incomplete: bool) -> Switched:
     end = time.monotonic() + _PATIENCE
     rested = ""
     while time.monotonic() < end:
-        rested = _fill(profile, settings, end)
+        if _lacking(profile, settings) > _LAST:
+            rested = _fill(profile, settings, end)
         with _alone(settings, end) as connection:
             if connection is None:
                 break
@@ -117,6 +118,12 @@ def _switch(profile: Profile, settings: Settings, incomplete: bool) -> Switched:
         f"{profile.name} is not whole: {rested or 'documents come in faster than it is filled'}. {_serves_on(settings)}; "
         "`lex-ingest model list` shows what is missing",
     )
+
+
+def _lacking(profile: Profile, settings: Settings) -> int:
+    with transaction(settings.database_url) as connection:
+        state = fillings.state(connection, profile.id)
+        return 0 if state is None else fillings.lacking_since(connection, profile, state.filled_until, _LAST + 1)
 
 
 def _serves_on(settings: Settings) -> str:

@@ -158,13 +158,18 @@ def candidates(
 
 def whole_since(connection: Connection, profile: Profile, since: datetime | None) -> bool:
     """Whether nothing that is served since then (None: ever) lacks a vector, but for what is refused."""
+    return lacking_since(connection, profile, since, 1) == 0
+
+
+def lacking_since(connection: Connection, profile: Profile, since: datetime | None, most: int) -> int:
+    """How many chunks that are served since then (None: ever) lack a vector and are not refused, counted up to ``most``."""
     place = "" if since is None else f"AND {_SERVED} > :since"
     statement = f"""
-        SELECT NOT EXISTS (
+        SELECT count(*) FROM (
             SELECT FROM documents d JOIN document_chunks c ON c.document_id = d.id AND c.generation = d.active_generation
-            WHERE d.active_generation IS NOT NULL {place} AND {_lacks(profile)}
-        )"""
-    return bool(connection.execute(text(statement), {"id": profile.id, "since": since}).scalar_one())
+            WHERE d.active_generation IS NOT NULL {place} AND {_lacks(profile)} LIMIT :most
+        ) AS lacking"""
+    return int(connection.execute(text(statement), {"id": profile.id, "since": since, "most": most}).scalar_one())
 
 
 def coverage(connection: Connection, profile: Profile) -> Coverage:
