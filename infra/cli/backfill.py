@@ -50,12 +50,12 @@ def backfill(
     _tell(as_json, _record(profile, expected), _in_words(profile, expected))
     if not yes and expected.texts and not typer.confirm("Begin?"):
         raise typer.Exit(1)
-    backfilling.start(profile, most, settings)
-    if detach:
-        _tell(as_json, {"profile": profile.name, "state": "begun"},
-              "begun; `lex-ingest model list` shows how far it is")  # fmt: skip
-        return
     try:
+        backfilling.start(profile, most, settings)
+        if detach:
+            begun = "begun; `lex-ingest model list` shows how far it is"
+            _tell(as_json, {"profile": profile.name, "state": "begun"}, begun)
+            return
         _follow(profile, expected, settings, as_json)
     except KeyboardInterrupt:
         errors.print(

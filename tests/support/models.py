@@ -33,7 +33,7 @@ def remove(settings: Settings, model: str = "other") -> None:
 
 def served(settings: Settings, documents: Sequence[Sequence[str]], prefix: str = "load/") -> load.Load:
     """Documents of these chunks, embedded by the stage and served."""
-    loaded = load.insert(settings, documents, prefix)
+    loaded = load.insert(settings, documents, prefix, queued=True)
     for identity in loaded.ids:
         assert embed_document(identity, settings) is not None
     return loaded
