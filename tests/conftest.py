@@ -125,7 +125,18 @@ def redis_url(settings: Settings) -> str:
 
 def empty_database(database_url: str) -> None:
     """Empty every table but those of the profiles. TRUNCATE costs a file for each partition and index, DELETE for each row."""
-    tables = ("documents", "gates", "events", "released_texts", "chores", "embedding_requests", "spending", "spending_days")
+    tables = (
+        "documents",
+        "gates",
+        "events",
+        "released_texts",
+        "chores",
+        "embedding_requests",
+        "spending",
+        "spending_days",
+        "embedding_fillings",
+        "refused_texts",
+    )
     with psycopg.connect(database_url, autocommit=True) as connection:
         (number,) = connection.execute("SELECT count(*) FROM (SELECT FROM documents LIMIT 2000)").fetchone() or (0,)
         if number == 2000:

@@ -20,9 +20,9 @@ from celery import bootsteps
 
 from worker import process, telemetry
 from worker.services.dispatch import tick
-from worker.services.housekeeping import tidy_if_due
+from worker.services.housekeeping import call_fillers, tidy_if_due
 from worker.settings import Settings, get_settings
-from worker.store import vector_index
+from worker.store import fill_calls, vector_index
 from worker.store.driver import connect
 
 log = telemetry.get_logger(__name__)
@@ -82,8 +82,10 @@ def build_indexes(settings: Settings) -> None:
         try:
             with connect(settings.database_url, "lex-ingest-index") as connection:
                 connection.autocommit = True
-                for built in vector_index.build_missing(connection, settings.hnsw_m, settings.hnsw_ef_construction):
-                    log.info("index built", extra={"profile": built.profile_id, "ruin": built.ruin})
+                # Of one that is filled, once that is through: `model backfill` may have been left to the background.
+                for profile in (None, *fill_calls.whole(connection)):
+                    for built in vector_index.build_missing(connection, settings.hnsw_m, settings.hnsw_ef_construction, profile):
+                        log.info("index built", extra={"profile": built.profile_id, "ruin": built.ruin})
         except psycopg.Error as error:
             log.warning("no index built", extra={"reason": type(error).__name__})
 
@@ -101,6 +103,7 @@ def run(settings: Settings, parent: int) -> None:
                 result = tick(connection, settings)
             finally:
                 tidy_if_due(connection, settings)  # needs no Redis
+            call_fillers(connection, settings)
             if result.woken or result.lost_leases or result.not_sent:
                 log.info(
                     "tick",

@@ -12,6 +12,7 @@
         ├── Throttled           a provider asks to wait; costs the document nothing
         ├── ProviderUnusable    bad key, no quota: wait for a person; costs the document nothing
         ├── BudgetSpent         the day's budget is used up: wait for the next day; costs the document nothing
+        ├── RunSpent            what the filling of another profile may cost is used up; about no document
         └── LeaseLost           somebody else works on the document now: stop, and write nothing more
 
 Messages never hold document text or secrets: they are stored, logged and shown.
@@ -84,6 +85,14 @@ class BudgetSpent(TransientError):
         super().__init__("budget_day", message)
         self.seconds_left = seconds_left
         self.args = (message, seconds_left)
+
+
+class RunSpent(TransientError):
+    """What one filling of a profile may cost (`lex-ingest model backfill --budget`) is used up."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("budget_run", message)
+        self.args = (message,)
 
 
 class LeaseLost(TransientError):

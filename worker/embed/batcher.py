@@ -27,6 +27,7 @@ class Entry:
     size: int  # UTF-8 bytes
     owner: Hashable
     tickets: list[Ticket] = field(default_factory=list)
+    sent: bool = False
 
 
 class Permit(Protocol):
@@ -40,11 +41,12 @@ _P = TypeVar("_P", bound=Permit)
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """Texts that one caller waits for: ``open`` of them are not settled yet. ``error``: what went wrong with one of them."""
+    """Texts that one caller waits for: of those ``submitted``, ``open`` are not settled yet. ``failures``: by digest."""
 
     owner: Hashable
+    submitted: int = 0
     open: int = 0
-    error: Exception | None = None
+    failures: dict[bytes, Exception] = field(default_factory=dict)
 
     def left(self) -> int:
         """How many of the texts are not settled yet.
@@ -52,8 +54,8 @@ class Ticket:
         Raises:
             Exception: what went wrong with one of them.
         """
-        if self.error is not None:
-            raise self.error
+        for error in self.failures.values():
+            raise error
         return self.open
 
 
@@ -99,6 +101,7 @@ class Batcher(Generic[_P]):
                 if ticket not in entry.tickets:
                     entry.tickets.append(ticket)
                     ticket.open += 1
+            ticket.submitted = ticket.open
             while self._threads < min(self._in_flight, self._waiting):
                 self._threads += 1
                 threading.Thread(target=self._run, name=f"embedding-request-{self._threads}", daemon=True).start()
@@ -118,6 +121,16 @@ class Batcher(Generic[_P]):
             for entry in self._entries.values():
                 if ticket in entry.tickets:
                     entry.tickets.remove(ticket)
+
+    def withdraw(self, ticket: Ticket) -> int:
+        """Ask for nothing more of it; what is on its way stays open, and is settled as ever. Returns how many it gave up."""
+        with self._changed:
+            unsent = [entry for entry in self._entries.values() if ticket in entry.tickets and not entry.sent]
+            for entry in unsent:
+                entry.tickets.remove(ticket)
+            ticket.open -= len(unsent)
+            ticket.submitted -= len(unsent)
+            return len(unsent)
 
     def _run(self) -> None:
         while True:
@@ -144,7 +157,8 @@ class Batcher(Generic[_P]):
                     del self._entries[entry.digest]
                     for ticket in entry.tickets:
                         ticket.open -= 1
-                        ticket.error = ticket.error or failures.get(entry.digest)
+                        if entry.digest in failures:
+                            ticket.failures[entry.digest] = failures[entry.digest]
                 self._changed.notify_all()
 
     def _wait_for_texts(self) -> int:
@@ -170,6 +184,7 @@ class Batcher(Generic[_P]):
                 self._waiting -= 1
                 self._waiting_bytes -= entry.size
                 if entry.tickets:
+                    entry.sent = True
                     batch.append(entry)
                     size += entry.size
                 else:

@@ -104,6 +104,7 @@ class Asking:
             Throttled, Unavailable: repeating it did not help.
             ProviderUnusable: as ``worker.embed.openai.embed``; ``budget_price``.
             BudgetSpent: it is for documents, and the day's budget is used up.
+            RunSpent: it is a backfill's, and that one's own budget is.
             Rejected: the provider refuses one of the texts.
         """
         size = sum(len(text.encode()) for text in texts)
@@ -143,7 +144,7 @@ class Asking:
 
     def _announce(self, inputs: int, most_tokens: int, purpose: Purpose) -> int:
         if purpose in (Purpose.DOCUMENT, Purpose.BACKFILL):
-            return spending.announce(self.settings, self.profile, inputs, most_tokens)
+            return spending.announce(self.settings, self.profile, inputs, most_tokens, purpose)
         with transaction(self.settings.database_url) as connection:
             return ledger.announce(connection, self.profile.id, inputs, most_tokens)
 

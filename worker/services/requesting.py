@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
+from worker.domain.spending import Purpose
 from worker.domain.vectors import Vectors
 from worker.embed.batcher import Batcher, Entry
 from worker.embed.long_inputs import embed_all
@@ -31,30 +32,33 @@ MOST_INPUTS, MOST_BYTES = 2048, 290_000
 # Seconds that vectors which are paid for wait for PostgreSQL to come back.
 _STORE_PATIENCE = 60.0
 
-_batchers: dict[tuple[int, int, Settings], Batcher[Reservation]] = {}
+_batchers: dict[tuple[int, int, Purpose, Settings], Batcher[Reservation]] = {}
 _making = threading.Lock()
 
 
-def batcher(profile: Profile, settings: Settings) -> Batcher[Reservation]:
-    """This process' batcher of the profile. A forked child gets its own: threads are not forked."""
-    key = (os.getpid(), profile.id, settings)
+def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOCUMENT) -> Batcher[Reservation]:
+    """This process' batcher of the profile, whose owners are documents that pay for ``purpose``. A forked child gets its own:
+    threads are not forked."""
+    key = (os.getpid(), profile.id, purpose, settings)
+    # Documents and queries go before a backfill, which has the same machine, database and account.
+    in_flight = settings.embedding_in_flight if purpose is Purpose.DOCUMENT else max(1, settings.embedding_in_flight // 3)
     with _making:
         if key not in _batchers:
             asking = Asking(profile, settings)
             _batchers[key] = Batcher(
                 asking.admit,
-                partial(_request, asking),
+                partial(_request, asking, purpose),
                 min(settings.embedding_batch, MOST_INPUTS),
                 MOST_BYTES,
-                settings.embedding_in_flight,
+                in_flight,
             )
         return _batchers[key]
 
 
-def _request(asking: Asking, batch: Sequence[Entry], permit: Reservation) -> Mapping[bytes, Exception]:
+def _request(asking: Asking, purpose: Purpose, batch: Sequence[Entry], permit: Reservation) -> Mapping[bytes, Exception]:
     """Ask for the batch, and store what comes. Returns what the provider refuses, by digest."""
     owners = [entry.owner if isinstance(entry.owner, UUID) else None for entry in batch]
-    bill = Bill(asking, owners, permit=permit)
+    bill = Bill(asking, owners, purpose, permit)
     try:
         found, refused = embed_all([entry.text for entry in batch], bill.ask, asking.settings.embedding_max_tokens)
     except Exception:

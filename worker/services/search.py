@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from worker.domain import fusion
 from worker.domain.errors import IngestError
@@ -23,7 +24,10 @@ from worker.settings import Settings
 from worker.store import full_text, nearest, profiles
 from worker.store.passages import passages
 from worker.store.profiles import Profile
-from worker.store.session import snapshot
+from worker.store.session import is_gone, snapshot
+
+# The vector of a query by a profile: float32 of shape (dimensions,).
+EmbedQuery = Callable[[str, Profile, Settings], Vectors]
 
 
 class Mode(StrEnum):
@@ -66,9 +70,19 @@ class Hit:
 
 
 def search(
-    query: str, scope: Scope, limit: int, settings: Settings, *, mode: Mode = Mode.HYBRID, filters: Filters = NOTHING
+    query: str,
+    scope: Scope,
+    limit: int,
+    settings: Settings,
+    *,
+    mode: Mode = Mode.HYBRID,
+    filters: Filters = NOTHING,
+    embed: EmbedQuery | None = None,
 ) -> list[Hit]:
     """The ``limit`` chunks that answer ``query`` best, best first.
+
+    ``embed`` gives the query's vector, where the provider is not to be asked for it. A profile that is switched off meanwhile
+    answers as ever, and where it was dropped the one that serves by now is asked.
 
     Raises:
         SearchError: the query is blank, or no embedding profile serves.
@@ -78,13 +92,32 @@ def search(
         raise SearchError("empty_query", "the query is empty")
     # A terminal may give bytes that are no text (PEP 383); no provider takes them, nor NUL does PostgreSQL.
     query = query.encode(errors="replace").decode().replace("\0", " ")
-    profile, vector = None, None
-    if mode is not Mode.TEXT:
-        with snapshot(settings.database_url) as connection:
-            profile = profiles.serving(connection)
-        if profile is None:
-            raise SearchError("no_profile", "no table holds vectors: run `lex-ingest migrate`")
-        vector = asking.embed_query(query, profile, settings)
+    for last in (False, True):
+        profile, vector = None, None
+        if mode is not Mode.TEXT:
+            with snapshot(settings.database_url) as connection:
+                profile = profiles.serving(connection)
+            if profile is None:
+                raise SearchError("no_profile", "no table holds vectors: run `lex-ingest migrate`")
+            vector = (embed or asking.embed_query)(query, profile, settings)
+        try:
+            return _run(query, scope, filters, limit, mode, settings, profile, vector)
+        except DBAPIError as error:
+            if last or profile is None or not is_gone(error):
+                raise
+    raise AssertionError("the second try returns or raises")
+
+
+def _run(
+    query: str,
+    scope: Scope,
+    filters: Filters,
+    limit: int,
+    mode: Mode,
+    settings: Settings,
+    profile: Profile | None,
+    vector: Vectors | None,
+) -> list[Hit]:
     with snapshot(settings.database_url) as connection:
         scores = _scores(connection, query, scope, filters, limit, mode, profile, vector)
         best = sorted(scores, key=lambda chunk: (-scores[chunk], chunk))[:limit]

@@ -15,12 +15,12 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
-from worker.budget import Budget
-from worker.domain.errors import BudgetSpent, ProviderUnusable
-from worker.domain.spending import Spent, spent
+from worker.budget import Budget, read_budget
+from worker.domain.errors import BudgetSpent, ProviderUnusable, RunSpent
+from worker.domain.spending import Purpose, Spent, spent
 from worker.embed.prices import price_of
 from worker.settings import Settings
-from worker.store import spending
+from worker.store import fillings, spending
 from worker.store.profiles import Profile
 from worker.store.session import transaction
 
@@ -76,17 +76,18 @@ def dollars_of(amount: Spent) -> Decimal:
     return (amount.micro_dollars or Decimal()).scaleb(-6)
 
 
-def require_price(model: str, settings: Settings) -> None:
-    """Raise where a budget in money can't be kept.
+def require_price(model: str, settings: Settings, of_run: Budget | None = None) -> None:
+    """Raise where a budget in money can't be kept, the day's or ``of_run``.
 
     Raises:
         ProviderUnusable: ``budget_price``: nobody says what a token of this model costs.
     """
-    budget = settings.budget_per_day
-    if budget is not None and not budget.in_tokens and price_of(model, settings) is None:
+    budget = next((each for each in (settings.budget_per_day, of_run) if each is not None and not each.in_tokens), None)
+    if budget is not None and price_of(model, settings) is None:
+        variable = "the budget" if budget is of_run else "LEX_INGEST_BUDGET_PER_DAY"
         raise ProviderUnusable(
             "budget_price",
-            f"LEX_INGEST_BUDGET_PER_DAY is in money ({budget}), and the price of {model} is not known: "
+            f"{variable} is in money ({budget}), and the price of {model} is not known: "
             f"set LEX_INGEST_PRICES={model}=…, or a budget in tokens such as 2000000t",
         )
 
@@ -105,19 +106,24 @@ def check_budget(settings: Settings, profile: Profile) -> None:
         _refuse_if_spent(connection, settings)
 
 
-def announce(settings: Settings, profile: Profile, inputs: int, most_tokens: int) -> int:
+def announce(settings: Settings, profile: Profile, inputs: int, most_tokens: int, purpose: Purpose = Purpose.DOCUMENT) -> int:
     """Check the budget and announce a request, committed, in one step: two workers never both take the last of a budget.
+
+    A BACKFILL keeps to its run's own budget too, by the same rule.
 
     Returns the request's id. ``most_tokens`` is a bound that is sure, such as the texts' UTF-8 bytes.
 
     Raises:
         ProviderUnusable, BudgetSpent: as ``check_budget``; nothing was announced.
+        RunSpent: what is confirmed and unconfirmed of the run reaches its budget.
     """
     require_price(profile.model, settings)
     with transaction(settings.database_url) as connection:
         if settings.budget_per_day is not None:
             spending.lock_budget(connection)
             _refuse_if_spent(connection, settings)
+        if purpose is Purpose.BACKFILL:
+            refuse_if_run_spent(connection, settings, profile)
         return spending.announce(connection, profile.id, inputs, most_tokens)
 
 
@@ -131,3 +137,26 @@ def _refuse_if_spent(connection: Connection, settings: Settings) -> None:
         f"confirmed; it goes on at midnight UTC, or when LEX_INGEST_BUDGET_PER_DAY is raised",
         now.seconds_left,
     )
+
+
+def refuse_if_run_spent(connection: Connection, settings: Settings, profile: Profile) -> None:
+    """Return where the filling of this profile may go on. Without a budget of the run, always.
+
+    Raises:
+        RunSpent: its budget is used up.
+        ProviderUnusable: ``budget_price``: it is in money, and nobody says what a token of the model costs.
+    """
+    filling = fillings.state(connection, profile.id)
+    if filling is None or filling.budget is None:
+        return
+    spending.lock_budget(connection)
+    budget = read_budget(filling.budget)
+    used = Decimal(fillings.tokens(connection, profile.id) - (filling.tokens_before or 0))
+    if not budget.in_tokens:
+        require_price(profile.model, settings, budget)
+        used = dollars_of(spent(0, int(used), price_of(profile.model, settings)))
+    if used >= budget.amount:
+        raise RunSpent(
+            f"the budget of this backfill, {budget}, is used up: {budget.say(used)}; "
+            f"`lex-ingest model backfill {profile.name}` goes on, with --budget as far as that says"
+        )

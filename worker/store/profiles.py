@@ -18,6 +18,13 @@ from worker.store.models import EmbeddingProfile
 # Any constant will do, as long as nothing else in this database uses it: one process at a time makes tables.
 _DDL_LOCK = 0x1E81_0001
 
+_FILLED_UNTIL_NOW = """
+INSERT INTO embedding_fillings (profile_id, filled_until, filled_at)
+SELECT id, now(), now() FROM embedding_profiles WHERE serving
+ON CONFLICT (profile_id) DO UPDATE SET filled_until = now(), filled_at = now(), rest_until = NULL, code = NULL, reason = NULL,
+                                       budget = NULL
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -82,6 +89,17 @@ def serving(connection: Connection) -> Profile | None:
     return None if row is None else Profile(*row)
 
 
+def before(connection: Connection) -> Profile | None:
+    """The profile that served before the one that does; None where there was none, or it was dropped."""
+    row = connection.execute(
+        select(*_COLUMNS)
+        .where(~EmbeddingProfile.serving, EmbeddingProfile.switched_at.is_not(None))
+        .order_by(EmbeddingProfile.switched_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Profile(*row)
+
+
 def every(connection: Connection) -> list[Profile]:
     """All of them, the oldest first."""
     return [Profile(*row) for row in connection.execute(select(*_COLUMNS).order_by(EmbeddingProfile.id))]
@@ -89,6 +107,8 @@ def every(connection: Connection) -> list[Profile]:
 
 def serve(connection: Connection, profile: Profile) -> None:
     """Answer queries from this profile from the commit on. The one before is kept filled, so that the way back is open."""
+    # What was served until now has its vectors: the filling goes on from here.
+    connection.execute(text(_FILLED_UNTIL_NOW))
     connection.execute(
         update(EmbeddingProfile).where(EmbeddingProfile.serving).values(serving=False, kept_filled=True, switched_at=func.now())
     )
@@ -100,7 +120,13 @@ def serve(connection: Connection, profile: Profile) -> None:
 
 
 def ensure(
-    connection: Connection, provider: str, model: str, dimensions: int, storage: str, base_url: str | None = None
+    connection: Connection,
+    provider: str,
+    model: str,
+    dimensions: int,
+    storage: str,
+    base_url: str | None = None,
+    send_dimensions: bool = False,
 ) -> Profile:
     """Return the profile, making its row and its table where they are missing. Safe to run at once by many.
 
@@ -109,7 +135,14 @@ def ensure(
     connection.execute(select(func.pg_advisory_xact_lock(_DDL_LOCK)))
     connection.execute(
         insert(EmbeddingProfile)
-        .values(provider=provider, model=model, dimensions=dimensions, storage=storage, base_url=base_url)
+        .values(
+            provider=provider,
+            model=model,
+            dimensions=dimensions,
+            storage=storage,
+            base_url=base_url,
+            send_dimensions=send_dimensions,
+        )
         .on_conflict_do_nothing()
     )
     profile = find(connection, provider, model, dimensions)
@@ -127,3 +160,20 @@ def ensure(
     # An HNSW scan walks over dead vectors too, until a vacuum takes them out: after 5% of the rows, where the default is 20%.
     connection.execute(text(f"ALTER TABLE {profile.table} SET (autovacuum_vacuum_scale_factor = 0.05)"))
     return profile
+
+
+def drop(connection: Connection, profile: Profile) -> None:
+    """Drop its vectors and its row; its name stays, for the cost ledger tells of it.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: somebody reads the table for longer than the transaction's ``lock_timeout``.
+    """
+    connection.execute(text(f"DROP TABLE {profile.table}"))
+    connection.execute(
+        text(
+            "INSERT INTO dropped_profiles (profile_id, provider, model, dimensions) "
+            "SELECT id, provider, model, dimensions FROM embedding_profiles WHERE id = :id"
+        ),
+        {"id": profile.id},
+    )
+    connection.execute(text("DELETE FROM embedding_profiles WHERE id = :id"), {"id": profile.id})

@@ -166,6 +166,7 @@ def erase_vectors(connection: Connection[Any], after: float, limit: int) -> int 
         for (profile,) in connection.execute("SELECT id FROM embedding_profiles").fetchall():
             table = sql.Identifier(f"embeddings_{profile}")
             connection.execute(sql.SQL("DELETE FROM {} WHERE text_sha256 = ANY(%s)").format(table), (gone,))
+        connection.execute("DELETE FROM refused_texts WHERE text_sha256 = ANY(%s)", (gone,))
     return len(rows)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
 from psycopg import Error, InterfaceError, OperationalError, ProgrammingError
+from psycopg.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -94,6 +95,12 @@ def snapshot(database_url: str) -> Iterator[Connection]:
 # Classes of SQLSTATE that tell of the server and not of what was asked (PostgreSQL manual, "PostgreSQL Error Codes"):
 # connection exception, invalid transaction state, transaction rollback, insufficient resources, operator intervention.
 _AWAY = frozenset({"08", "25", "40", "53", "57"})
+
+
+def is_gone(error: BaseException) -> bool:
+    """Whether a table is not there: that of a profile which was dropped meanwhile. A plan that knew it says it without a code."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, UndefinedTable) or (isinstance(cause, Error) and "could not open relation" in str(cause))
 
 
 def is_away(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from worker.domain.scope import Scope
 from worker.domain.spending import Purpose, Spent
+from worker.store.filling_models import DroppedProfile
 from worker.store.models import Document, EmbeddingProfile
 from worker.store.scoping import visible
 from worker.store.spending_models import Spending
@@ -96,6 +97,7 @@ def lines(
         .select_from(Spending)
         .outerjoin(Document, Document.id == Spending.document_id)
         .outerjoin(EmbeddingProfile, EmbeddingProfile.id == Spending.profile_id)
+        .outerjoin(DroppedProfile, DroppedProfile.profile_id == Spending.profile_id)
         .where(
             Spending.day >= since if since is not None else true(),
             Spending.day <= until if until is not None else true(),
@@ -143,9 +145,16 @@ def _names(by: By, depth: int) -> tuple[Any, Any]:
         case By.DAY:
             return null(), cast(Spending.day, Text)
         case By.MODEL:
+
+            def named(profile: type[EmbeddingProfile] | type[DroppedProfile], end: str) -> Any:
+                return func.concat(profile.provider, " ", profile.model, " (", profile.dimensions, end)
+
             gone = func.concat("profile ", Spending.profile_id)
-            known = func.concat(EmbeddingProfile.provider, " ", EmbeddingProfile.model, " (", EmbeddingProfile.dimensions, ")")
-            return null(), case((EmbeddingProfile.id.is_(None), gone), else_=known)
+            return null(), case(
+                (EmbeddingProfile.id.is_not(None), named(EmbeddingProfile, ")")),
+                (DroppedProfile.profile_id.is_not(None), named(DroppedProfile, ", dropped)")),
+                else_=gone,
+            )
 
 
 def _sums(columns: Any) -> tuple[Any, ...]:

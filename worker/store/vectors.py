@@ -10,6 +10,7 @@ version served is ``worker.store.chunks.swap``, which asks here, under the fence
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,14 @@ from worker.store.driver import VECTORS_LOCK
 from worker.store.profiles import Profile
 from worker.store.session import psycopg_below
 
+_TRIES, _PAUSE = 100, 0.025
+
 # Which of the digests, one behind the other, stand in no chunk. One value and not an array: a millisecond less for 128.
 _NOWHERE = text(
     f"SELECT number FROM generate_series(0, :digests - 1) AS number WHERE NOT EXISTS "
     f"(SELECT FROM document_chunks c WHERE c.text_sha256 = substr(:together, {DIGEST_SIZE} * number + 1, {DIGEST_SIZE}))"
 )
+_TRY = text("SELECT pg_try_advisory_xact_lock(:lock)")
 _RELY = text("SELECT pg_advisory_xact_lock_shared(:lock)")
 # Rows that are made at a time: PostgreSQL takes some while the next are made.
 _SLICE = 32
@@ -60,16 +64,30 @@ class Page:
     more: bool
 
 
-def missing(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int, after: int, limit: int) -> Page:
-    """The next ``limit`` chunks behind the ordinal ``after`` that have no vector: an absent row is a null embedding."""
+def missing(
+    connection: Connection,
+    profile: Profile,
+    document_id: uuid.UUID,
+    generation: int,
+    after: int,
+    limit: int,
+    with_refused: bool = True,
+) -> Page:
+    """The next ``limit`` chunks behind the ordinal ``after`` that have no vector: an absent row is a null embedding.
+
+    Without ``with_refused``, those are left out whose text was refused when the profile was filled.
+    """
+    refused = "EXISTS (SELECT FROM refused_texts r WHERE r.profile_id = :profile AND r.text_sha256 = c.text_sha256)"
     rows = connection.execute(
         text(
             "SELECT c.ordinal, c.text, c.text_sha256 FROM document_chunks c "
             "WHERE c.document_id = :document_id AND c.generation = :generation AND c.ordinal > :after "
             f"AND NOT EXISTS (SELECT FROM {profile.table} e WHERE e.text_sha256 = c.text_sha256) "
+            f"{'' if with_refused else f'AND NOT {refused} '}"
             "ORDER BY c.ordinal LIMIT :limit"
         ),
-        {"document_id": document_id, "generation": generation, "after": after, "limit": limit},
+        {"document_id": document_id, "generation": generation, "after": after, "limit": limit}
+        | ({} if with_refused else {"profile": profile.id}),
     ).all()
     texts = {bytes(row.text_sha256): row.text for row in rows}
     return Page([Text(*item) for item in texts.items()], len(rows), rows[-1].ordinal if rows else after, len(rows) == limit)
@@ -135,6 +153,16 @@ def _copy(connection: Connection, table: str, digests: Sequence[bytes], vectors:
 def rely_on(connection: Connection) -> None:
     """Until the end of this transaction nobody erases a vector, nor switches the profile that serves."""
     connection.execute(_RELY, {"lock": VECTORS_LOCK})
+
+
+def hold(connection: Connection) -> bool:
+    """Until the end of this transaction nobody relies on vectors; False where others do all the time. By trying: behind one who
+    waits, every document that is about to end would wait too."""
+    for _ in range(_TRIES):
+        if connection.execute(_TRY, {"lock": VECTORS_LOCK}).scalar_one():
+            return True
+        time.sleep(_PAUSE)
+    return False
 
 
 def stand(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> tuple[int, int]:
