@@ -130,12 +130,12 @@ def test_an_add_that_its_provider_does_not_answer_adds_nothing(settings: Setting
     assert "nobody knows where elsewhere answers: add --base-url" in complaints
     there = ("add", "other", "--dimensions", "384", "--provider", "elsewhere", "--base-url", provider.base_url)
     _, complaints = command(tmp_path, *there, expect=1)
-    assert "LEX_INGEST_PROVIDER_KEYS (elsewhere=…) is not set" in complaints
+    assert "LEX_INGEST_PROVIDERS (elsewhere=…) is not set" in complaints
     assert "nothing was added" in complaints
     assert found(settings) is None
-    out, _ = command(tmp_path, *there, "--json", LEX_INGEST_PROVIDER_KEYS="elsewhere=key")
+    out, _ = command(tmp_path, *there, "--json", LEX_INGEST_PROVIDERS="elsewhere=key")
     assert json.loads(out)["name"] == "elsewhere/other/384"
-    _, complaints = command(tmp_path, *there, expect=1, LEX_INGEST_PROVIDER_KEYS="elsewhere=key")
+    _, complaints = command(tmp_path, *there, expect=1, LEX_INGEST_PROVIDERS="elsewhere=key")
     assert "is there already: `lex-ingest model backfill elsewhere/other/384` fills it" in complaints
     _, complaints = command(tmp_path, "add", "other", "--dimensions", "3000", "--type", "vector", expect=2)
     assert "pgvector indexes a vector of at most 2000" in " ".join(complaints.replace("│", " ").split())

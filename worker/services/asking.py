@@ -27,7 +27,8 @@ from worker.embed.openai import UNREACHABLE, Answer, Model
 from worker.embed.prices import price_of
 from worker.embed.rate_limit import RateLimiter, Reservation
 from worker.services import spending
-from worker.settings import Provider, Settings
+from worker.setting_values import Provider
+from worker.settings import Settings
 from worker.store import spending as ledger
 from worker.store.profiles import Profile
 from worker.store.session import transaction
