@@ -110,7 +110,7 @@ def cpu(settings: Settings, provider: ProviderProcess, repeat: int = 3) -> float
         for batch in batches:
             entries = [Entry(digest, piece, len(piece.encode()), None) for digest, piece in batch]
             size = sum(entry.size for entry in entries)
-            failures = requesting._request(way, entries, way.admit(size))
+            failures = requesting._request(way, Purpose.DOCUMENT, entries, way.admit(size))
             assert not failures
 
     with httpx2.Client(headers={"Authorization": "Bearer test"}) as client, psycopg.connect(settings.database_url) as connection:
