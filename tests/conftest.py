@@ -125,13 +125,31 @@ def redis_url(settings: Settings) -> str:
 
 def empty_database(database_url: str) -> None:
     """Empty every table but those of the profiles. TRUNCATE costs a file for each partition and index, DELETE for each row."""
-    tables = "documents", "gates", "embedding_cache", "events", "released_texts", "chores"
+    tables = (
+        "documents",
+        "gates",
+        "events",
+        "released_texts",
+        "chores",
+        "embedding_requests",
+        "spending",
+        "spending_days",
+        "embedding_fillings",
+        "refused_texts",
+    )
     with psycopg.connect(database_url, autocommit=True) as connection:
         (number,) = connection.execute("SELECT count(*) FROM (SELECT FROM documents LIMIT 2000)").fetchone() or (0,)
         if number == 2000:
             connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE".encode())
-        for table in tables:
+        vectors = connection.execute("SELECT 'embeddings_' || id FROM embedding_profiles").fetchall()
+        for table in (*tables, *(table for (table,) in vectors)):
             connection.execute(f"DELETE FROM {table}".encode())
+        for (table,) in vectors:
+            connection.execute(f"DROP INDEX IF EXISTS {table}_hnsw".encode())
+        # The first profile serves, whatever a test has switched to.
+        first = "(SELECT min(id) FROM embedding_profiles)"
+        connection.execute(f"UPDATE embedding_profiles SET serving = false, kept_filled = false WHERE id > {first}".encode())
+        connection.execute(f"UPDATE embedding_profiles SET serving = true, kept_filled = false WHERE id = {first}".encode())
 
 
 def empty_bucket(bucket: str) -> None:

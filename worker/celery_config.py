@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kombu import Queue
 
-from worker.contract import QUEUES, TASK_NAMES, Stage
+from worker.contract import QUEUES, Stage
 from worker.producer import tls_options
 from worker.settings import get_settings
 
@@ -35,7 +35,6 @@ task_track_started = True
 # Half an hour, then the process is ended; five minutes before, the task is told, and hands its document back.
 task_time_limit = 30 * 60
 task_soft_time_limit = 25 * 60
-task_annotations = {TASK_NAMES[Stage.EMBED]: {"rate_limit": _settings.embedding_rate}}
 # Documents differ in length by orders: a process that reserves several keeps short ones waiting behind a long one.
 worker_prefetch_multiplier = 1
 # Parsers and allocators keep memory; a new process gives it back.

@@ -26,6 +26,9 @@ TASK_NAMES: dict[Stage, str] = {
     Stage.EMBED: "worker.tasks.generate_embeddings",
 }
 
+# Gives texts that are served a vector of another embedding profile too. No stage: it is about no single document.
+FILL_TASK = "worker.tasks.fill_embedding_profile"
+
 # One queue a stage, so that CPU-bound extraction and I/O-bound embedding scale apart.
 QUEUES: dict[Stage, str] = {
     Stage.PROCESS: "lex.documents",
@@ -43,6 +46,10 @@ class WakeUp:
     stage: Stage
 
     @property
+    def arguments(self) -> tuple[str, int]:
+        return self.document_id, self.generation
+
+    @property
     def task_name(self) -> str:
         return TASK_NAMES[self.stage]
 
@@ -54,3 +61,29 @@ class WakeUp:
     def task_id(self) -> str:
         """The Celery task id, which ``AsyncResult`` takes: ``{document}:{generation}:{stage}``."""
         return f"{self.document_id}:{self.generation}:{self.stage.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class FillProfile:
+    """The message that asks for another turn of filling a profile. What lacks a vector stands in the tables."""
+
+    profile_id: int
+
+    @property
+    def arguments(self) -> tuple[int]:
+        return (self.profile_id,)
+
+    @property
+    def task_name(self) -> str:
+        return FILL_TASK
+
+    @property
+    def queue(self) -> str:
+        return QUEUES[Stage.EMBED]
+
+    @property
+    def task_id(self) -> str:
+        return f"fill:{self.profile_id}"
+
+
+Message = WakeUp | FillProfile

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -19,13 +20,15 @@ from celery import bootsteps
 
 from worker import process, telemetry
 from worker.services.dispatch import tick
-from worker.services.housekeeping import tidy_if_due
+from worker.services.housekeeping import call_fillers, tidy_if_due
 from worker.settings import Settings, get_settings
+from worker.store import fill_calls, vector_index
 from worker.store.driver import connect
 
 log = telemetry.get_logger(__name__)
 
 _CHECK_EVERY = 1.0
+_INDEX_EVERY = 30.0
 
 
 class _Child:
@@ -72,8 +75,24 @@ class DispatcherWatch(bootsteps.StartStopStep):
         parent.timer.call_repeatedly(_CHECK_EVERY, _child.ensure)
 
 
+def build_indexes(settings: Settings) -> None:
+    """Look now and then whether vectors want an index, and build it: for minutes, and so beside the ticks."""
+    while True:
+        time.sleep(_INDEX_EVERY)
+        try:
+            with connect(settings.database_url, "lex-ingest-index") as connection:
+                connection.autocommit = True
+                # Of one that is filled, once that is through: `model backfill` may have been left to the background.
+                for profile in (None, *fill_calls.whole(connection)):
+                    for built in vector_index.build_missing(connection, settings.hnsw_m, settings.hnsw_ef_construction, profile):
+                        log.info("index built", extra={"profile": built.profile_id, "ruin": built.ruin})
+        except psycopg.Error as error:
+            log.warning("no index built", extra={"reason": type(error).__name__})
+
+
 def run(settings: Settings, parent: int) -> None:
     """Tick until the process is ended. Whatever part is away, the next tick tries again."""
+    threading.Thread(target=build_indexes, args=(settings,), name="indexes", daemon=True).start()
     connection: psycopg.Connection[Any] | None = None
     while os.getppid() == parent:
         began = time.monotonic()
@@ -84,6 +103,7 @@ def run(settings: Settings, parent: int) -> None:
                 result = tick(connection, settings)
             finally:
                 tidy_if_due(connection, settings)  # needs no Redis
+            call_fillers(connection, settings)
             if result.woken or result.lost_leases or result.not_sent:
                 log.info(
                     "tick",

@@ -19,7 +19,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from worker import telemetry
-from worker.contract import CELERY_APP_NAME, QUEUES, WakeUp
+from worker.contract import CELERY_APP_NAME, QUEUES, Message
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _application(redis_url: str, process_id: int, thread_id: int) -> Celery:
     return application
 
 
-def send(wake_ups: Sequence[WakeUp], settings: Settings, *, budget: float = 1.5) -> int:
+def send(wake_ups: Sequence[Message], settings: Settings, *, budget: float = 1.5) -> int:
     """Send each wake-up, and return how many were not sent. Trouble with Redis is logged and never raised.
 
     After ``budget`` seconds, or a failure, the rest is not tried. A call takes at most 1.5 s more than its budget (a time
@@ -82,10 +82,10 @@ def send(wake_ups: Sequence[WakeUp], settings: Settings, *, budget: float = 1.5)
     return 0
 
 
-def _publish(application: Celery, wake_up: WakeUp) -> Any:
+def _publish(application: Celery, wake_up: Message) -> Any:
     return application.send_task(
         wake_up.task_name,
-        (wake_up.document_id, wake_up.generation),
+        wake_up.arguments,
         task_id=wake_up.task_id,
         queue=wake_up.queue,
         # The workers declare the queues they consume; a list in Redis needs no declaration to be filled.

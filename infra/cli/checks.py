@@ -40,7 +40,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
             yield Check(name, False, first_line, _UNREACHABLE[name])
 
 
-_NEEDS = {"schema": "postgres", "documents": "postgres", "workers": "redis"}
+_NEEDS = {"schema": "postgres", "budget": "postgres", "documents": "postgres", "workers": "redis"}
 _START_WORKER = (
     "a local stack starts it again by itself (`lex-ingest ps`, log/worker.log); elsewhere: `celery -A worker.celery_app worker`"
 )
@@ -52,6 +52,7 @@ _UNREACHABLE = {
     "bucket": "check BUCKET, AWS_ENDPOINT_URL and the credentials",
     "events": "check QUEUE_URL and the credentials",
     "embeddings": "check OPENAI_API_KEY, OPENAI_BASE_URL and LEX_INGEST_EMBEDDING_MODEL",
+    "budget": "run `lex-ingest migrate`",
     "documents": "run `lex-ingest migrate`",
 }
 
@@ -75,10 +76,17 @@ def _schema(settings: Settings) -> Check:
     if not state.up_to_date:
         return Check("schema", False, f"at {state.current or 'empty'}, this code wants {state.head}", "run `lex-ingest migrate`")
     with engine(settings.database_url).connect() as connection:
-        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        profile = profiles.serving(connection)
     if profile is None:
-        return Check("schema", False, f"no table for vectors of {settings.embedding_model}", "run `lex-ingest migrate`")
-    return Check("schema", True, f"at {state.current}, vectors in {profile.table}")
+        return Check("schema", False, "no table for vectors", "run `lex-ingest migrate`")
+    advice = ""
+    if (profile.provider, profile.model, profile.dimensions) != (
+        settings.embedding_provider,
+        settings.embedding_model,
+        settings.embedding_dimensions,
+    ):
+        advice = f"the settings name {settings.embedding_model}: `lex-ingest model add` and `switch` change what serves"
+    return Check("schema", True, f"at {state.current}, {profile.name} serves from {profile.table}", advice)
 
 
 def _redis(settings: Settings) -> Check:
@@ -142,10 +150,35 @@ def _events(_: Settings) -> Check:
 
 
 def _embeddings(settings: Settings) -> Check:
-    from worker.embed.openai import embed
+    from worker.domain.spending import Purpose
+    from worker.services import asking
+    from worker.store import profiles
 
-    embed(["Is the provider there?"], settings)
-    return Check("embeddings", True, f"{settings.embedding_model}, {settings.embedding_dimensions} dimensions")
+    with engine(settings.database_url).connect() as connection:
+        profile = profiles.serving(connection)
+    if profile is None:
+        return Check("embeddings", False, "no profile serves", "run `lex-ingest migrate`")
+    asking.embed_query("Is the provider there?", profile, settings, Purpose.CHECK)
+    return Check("embeddings", True, f"{profile.model}, {profile.dimensions} dimensions")
+
+
+def _budget(settings: Settings) -> Check:
+    from worker.domain.errors import ProviderUnusable
+    from worker.services.spending import require_price, today
+
+    try:
+        require_price(settings.embedding_model, settings)
+    except ProviderUnusable as error:
+        return Check("budget", False, str(error), "until then no document is embedded")
+    with engine(settings.database_url).connect() as connection:
+        now = today(connection, settings)
+    if now.budget is None or now.used is None or now.left is None:
+        return Check("budget", True, f"none is set; today {now.confirmed.tokens:,} tokens, `lex-ingest cost` has more")
+    found = f"{now.budget.say(now.used)} of {now.budget} today (UTC)"
+    if now.left == 0:
+        advice = "documents wait for midnight UTC, or raise LEX_INGEST_BUDGET_PER_DAY (and restart the workers)"
+        return Check("budget", False, f"{found}: used up", advice)
+    return Check("budget", True, found)
 
 
 # A row that waits for a worker has ``updated_at`` from when it began to (worker.store.due); one that is held has the end of its
@@ -163,25 +196,20 @@ FROM documents, make_interval(secs => :late) AS late
 
 
 def _documents(settings: Settings) -> Check:
-    from worker.domain.scope import Scope
-    from worker.services.search import without_vectors
-
     late = 3 * (settings.tick + settings.requeue_after)
     with engine(settings.database_url).connect() as connection:
         row = connection.execute(text(_STUCK), {"late": late}).one()
         gates = connection.execute(text("SELECT code, reason FROM gates WHERE closed_until > now()")).all()
     found = f"{row.documents} documents, {row.waiting} on their way, {row.failed} failed"
     if gates:
-        advice = f"it goes on by itself once {gates[0].code} is mended"
+        spent = gates[0].code == "budget_day"
+        mended = "at midnight UTC, or when there is a new budget" if spent else f"once {gates[0].code} is mended"
+        advice = f"it goes on by itself {mended}"
         return Check("documents", False, f"{found}; held up: {gates[0].reason}", advice)
     stuck = row.abandoned + (row.overdue if not row.others_go_on or _nothing_queued(settings) else 0)
     if stuck:
         advice = f"no worker has taken them for {late:g} s: see that one runs (`lex-ingest ps`, log/worker.log)"
         return Check("documents", False, f"{found}, {stuck} stuck", advice)
-    unseen = without_vectors(Scope.of_buckets(settings.buckets), settings)
-    if unseen:
-        advice = "`lex-ingest replay --all`, or set the embedding model that indexed them"
-        return Check("documents", False, f"{found}; {unseen} without a vector of {settings.embedding_model}", advice)
     # A failed document is a finished one: it says something of the file, and nothing of the system.
     advice = "`lex-ingest status --status FAILED` says why; `lex-ingest replay --status FAILED` tries again"
     return Check("documents", True, found, advice if row.failed else "")
@@ -203,5 +231,6 @@ _CHECKS: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
     ("bucket", _bucket),
     ("events", _events),
     ("embeddings", _embeddings),
+    ("budget", _budget),
     ("documents", _documents),
 )

@@ -125,6 +125,7 @@ def _summary(settings: Settings, rows: list[DocumentStatus]) -> None:
     from redis import RedisError
 
     from worker import producer
+    from worker.services.models import resting
 
     numbers = Counter(row.status.value for row in rows)
     line = ", ".join(f"{number} {name}" for name, number in sorted(numbers.items())) or "no documents"
@@ -133,6 +134,8 @@ def _summary(settings: Settings, rows: list[DocumentStatus]) -> None:
     except RedisError:
         queues = "Redis does not answer"
     console.print(f"\n{line}\nqueues: {queues}", highlight=False)
+    for profile, why in resting(settings):
+        console.print(f"filling of {profile.name}: {why}", highlight=False, soft_wrap=True, markup=False)
 
 
 def show(

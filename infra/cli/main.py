@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from infra.cli import demo, documents, objects, operate, reconcile, search, stack
+from infra.cli import cost, demo, documents, models, objects, operate, reconcile, search, stack
 from infra.cli.connection import NoStackError
 from infra.local.folder import StackError
 from worker.domain.errors import IngestError, TransientError
@@ -41,7 +41,7 @@ def _options(
     """Drop a document into an S3 bucket; seconds later its text is searchable by meaning in PostgreSQL."""
 
 
-for module in (stack, objects, documents, search, operate, reconcile, demo):
+for module in (stack, objects, documents, search, cost, models, operate, reconcile, demo):
     module.register(app)
 
 

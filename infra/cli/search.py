@@ -50,7 +50,7 @@ def search(
     elif hits:
         print_hits(hits)
     else:
-        _say_why(scope, settings, filters, way)
+        _say_why(scope, settings, filters)
 
 
 def _mode(name: str) -> Mode:
@@ -114,21 +114,14 @@ def _time(value: str | None, option: str) -> datetime | None:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def _say_why(scope: Scope, settings: Settings, filters: Filters, mode: Mode) -> None:
+def _say_why(scope: Scope, settings: Settings, filters: Filters) -> None:
     """What to do about an empty answer."""
     from worker.services.documents import statuses
-    from worker.services.search import Mode, without_vectors
 
     if filters.key is not None and not any(statuses(scope, settings, key=filters.key)):
         errors.print(f"no document has the key {visible_key(filters.key)!r}", soft_wrap=True)
         raise typer.Exit(1)
-    if mode is not Mode.TEXT and (number := without_vectors(scope, settings)):
-        console.print(
-            f"nothing found: {number} documents were indexed by another embedding model than {settings.embedding_model}; "
-            "`lex-ingest replay --all` indexes them anew"
-        )
-    else:
-        console.print("nothing found: `lex-ingest status` shows what is in the index")
+    console.print("nothing found: `lex-ingest status` shows what is in the index")
 
 
 def print_hits(hits: list[Hit]) -> None:

@@ -11,9 +11,10 @@ import pytest
 import typer
 from sqlalchemy import Connection, text
 
-from worker.contract import QUEUES, TASK_NAMES, Stage
+from worker.contract import FILL_TASK, QUEUES, TASK_NAMES, Stage
 from worker.domain.document import HAND_BACK, TERMINAL, TRANSITIONS, WAITING_FOR, Status
 from worker.settings import VARIABLES, Settings
+from worker.store import filling_models, spending_models  # noqa: F401 - their tables are a part of the metadata
 from worker.store.models import Base
 from worker.store.session import engine
 
@@ -71,7 +72,7 @@ def test_tasks_that_are_sent_are_tasks_that_are_registered() -> None:
     from worker.celery_app import app
 
     app.loader.import_default_modules()
-    assert {name for name in app.tasks if not name.startswith("celery.")} == set(TASK_NAMES.values())
+    assert {name for name in app.tasks if not name.startswith("celery.")} == {*TASK_NAMES.values(), FILL_TASK}
 
 
 def test_every_status_has_its_moves_and_is_reached() -> None:

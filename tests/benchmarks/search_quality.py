@@ -83,7 +83,7 @@ def services() -> Iterator[Settings]:
 def store(documents: dict[str, str], settings: Settings, cache: Path | None = None) -> None:
     """Write the documents as served ones, each as chunks of at most ``CHUNK`` characters, with their vectors."""
     from worker.services.migration import migrate
-    from worker.store import chunks
+    from worker.store import vectors as store
     from worker.store.session import transaction
 
     profile = migrate(settings)
@@ -91,10 +91,12 @@ def store(documents: dict[str, str], settings: Settings, cache: Path | None = No
         connection.execute(text("TRUNCATE documents CASCADE"))
         for key, body in documents.items():
             _write(connection, key, body)
-        rows = connection.execute(text("SELECT id, text FROM document_chunks ORDER BY id")).all()
+        rows = connection.execute(
+            text("SELECT DISTINCT ON (text_sha256) text_sha256, text FROM document_chunks ORDER BY text_sha256")
+        ).all()
     vectors = _vectors([row.text for row in rows], settings, cache)
     with transaction(settings.database_url) as connection:
-        chunks.write_vectors(connection, profile, [row.id for row in rows], vectors)
+        store.write(connection, profile, [bytes(row.text_sha256) for row in rows], vectors)
     with transaction(settings.database_url) as connection:
         connection.execute(text("ANALYZE"))
 
@@ -115,17 +117,24 @@ def _write(connection: Connection, key: str, body: str) -> None:
         "extractor": "text", "title": None, "page_count": None, "warnings": [], "file_metadata": {}, "sections": [],
         "text": body, "text_length": len(body), "chunk_count": len(spans),
     }  # fmt: skip
-    chunks.write_generation(connection, facts, spans)
+    chunks.write_generation(connection, facts, spans, "")
 
 
 def _vectors(texts: list[str], settings: Settings, cache: Path | None) -> Any:
     from worker.embed.openai import embed
+    from worker.services.asking import model_of
+    from worker.store import profiles
+    from worker.store.session import engine
 
     if cache is not None and cache.is_file():
         vectors = np.load(cache)
         if len(vectors) == len(texts):
             return vectors
-    vectors = np.concatenate([embed(texts[start : start + 256], settings) for start in range(0, len(texts), 256)])
+    with engine(settings.database_url).connect() as connection:
+        profile = profiles.serving(connection)
+    assert profile is not None
+    model = model_of(profile, settings)
+    vectors = np.concatenate([embed(texts[start : start + 256], model).vectors for start in range(0, len(texts), 256)])
     if cache is not None:
         np.save(cache, vectors)
     return vectors

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 DOCUMENTS, CHUNKS, CHARACTERS, DIMENSIONS = 1000, 3, 3000, 1536
-_TABLES = ("documents", "generations", "document_chunks", "embeddings_1", "embedding_cache", "events")
+_TABLES = ("documents", "generations", "document_chunks", "embeddings_1", "events")
 _SIZE = """
     SELECT pg_total_relation_size(%(name)s::regclass)
            + coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(%(name)s::regclass)), 0)
@@ -60,10 +60,8 @@ def _fill(connection: psycopg.Connection[tuple[object, ...]]) -> None:
                 "WITH piece AS ("
                 "INSERT INTO document_chunks (document_id, generation, ordinal, text, text_sha256, char_start, char_end)"
                 " VALUES (%s, 1, %s, %s, sha256(convert_to(%s, 'UTF8')), 0, 3000) RETURNING id, text_sha256),"
-                " vector AS (SELECT array_agg(random())::vector AS value FROM generate_series(1, %s)),"
-                " stored AS (INSERT INTO embeddings_1 SELECT id, value FROM piece, vector)"
-                " INSERT INTO embedding_cache (profile_id, text_sha256, embedding)"
-                " SELECT 1, text_sha256, value FROM piece, vector",
+                " vector AS (SELECT array_agg(random())::vector AS value FROM generate_series(1, %s))"
+                " INSERT INTO embeddings_1 SELECT text_sha256, value FROM piece, vector",
                 (identity, ordinal, text, text, DIMENSIONS),
             )
         connection.execute(

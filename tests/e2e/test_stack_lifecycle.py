@@ -36,7 +36,7 @@ def test_every_part_runs_with_a_pid_file_and_a_log(folder: Path) -> None:
 
 def test_an_object_that_another_client_puts_is_found_by_meaning_though_every_part_is_killed_meanwhile(folder: Path) -> None:
     upload(folder, **{"river.txt": "The glacier melts and feeds the river.", "law.txt": "A company pays tax every quarter."})
-    for part in ("aws", "events", "worker", "valkey", "embeddings", "postgres"):
+    for part in ("aws", "events", "worker", "embedder", "valkey", "embeddings", "postgres"):
         os.kill(int((folder / "run" / f"{part}.pid").read_text()), signal.SIGKILL)
     until(lambda: well(folder), 60)
 

@@ -22,7 +22,7 @@ from tests.support.faults import FULL, Fault
 from tests.support.storm import UnhurriedProvider, apply, changes, hopeless, kill_one, messages_in, until
 from tests.support.workers import scalar
 
-KINDS = ("worker", "child", "valkey", "postgres", "events", "dispatcher")
+KINDS = ("worker", "embedder", "child", "valkey", "postgres", "events", "dispatcher")
 # Seconds that a killed part may take to be there again, on a machine that does much else.
 BACK = 30.0
 REST = 60.0

@@ -36,7 +36,7 @@ _WRONG = """
          + (SELECT count(*) FROM document_chunks WHERE document_id = ANY (%(ids)s) AND text LIKE '%%old version%%')
          + (SELECT count(*) FROM documents WHERE id = ANY (%(ids)s) AND status <> 'INDEXED')
 """
-_CACHED = "SELECT count(*) FROM embedding_cache"
+_CACHED = "SELECT count(*) FROM embeddings_1"
 _IN_TRANSACTION = """
     SELECT count(*) FROM pg_stat_activity
     WHERE application_name = 'lex-ingest'

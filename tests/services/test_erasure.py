@@ -64,14 +64,14 @@ def test_a_removed_document_leaves_no_text_at_once(gone: Settings) -> None:
     assert count(gone, "document_chunks") == count(gone, "generations") == 0
 
 
-def test_its_key_and_its_cached_vectors_go_within_the_time_that_is_set(gone: Settings) -> None:
-    assert count(gone, "embedding_cache") == 1
+def test_its_key_and_its_vectors_go_within_the_time_that_is_set(gone: Settings) -> None:
+    assert count(gone, "embeddings_1") == 1
     prune(gone)
     assert set(everything(gone, "quagga")) >= {"documents"}
-    assert count(gone, "embedding_cache") == 1
+    assert count(gone, "embeddings_1") == 1
     prune(dataclasses.replace(gone, erase_after=1e-6))
     assert everything(gone, "quagga") == []
-    assert count(gone, "embedding_cache") == count(gone, "documents") == count(gone, "released_texts") == 0
+    assert count(gone, "embeddings_1") == count(gone, "documents") == count(gone, "released_texts") == 0
     assert count(gone, "events") == 2  # that something came, and when
 
 
@@ -82,7 +82,7 @@ def test_a_text_that_stands_elsewhere_keeps_its_vector(settings: Settings, provi
     tell(settings, "a.txt", removed=True)
     run_stages(settings, identity(settings, "a.txt"))
     prune(dataclasses.replace(settings, erase_after=1e-6))
-    assert count(settings, "embedding_cache") == 1
+    assert count(settings, "embeddings_1") == 1
     provider.reset()
     run_stages(settings, put_and_tell(settings, "c.txt", SECRET))
     assert provider.requests == []
@@ -102,7 +102,7 @@ def test_a_text_of_two_documents_that_go_at_the_same_moment_loses_its_vector(set
         connection.commit()
         deleting.result()
     prune(dataclasses.replace(settings, erase_after=1e-6))
-    assert count(settings, "embedding_cache") == 0
+    assert count(settings, "embeddings_1") == 0
 
 
 def test_a_text_that_came_back_keeps_its_vector(gone: Settings, provider: Provider) -> None:
@@ -116,9 +116,9 @@ def test_a_text_that_came_back_keeps_its_vector(gone: Settings, provider: Provid
 def test_the_text_of_an_overwritten_version_loses_its_vector_too(settings: Settings) -> None:
     run_stages(settings, put_and_tell(settings, "k.txt", SECRET))
     run_stages(settings, put_and_tell(settings, "k.txt", TIDE))
-    assert count(settings, "embedding_cache") == 2
+    assert count(settings, "embeddings_1") == 2
     prune(dataclasses.replace(settings, erase_after=1e-6))
-    assert count(settings, "embedding_cache") == 1
+    assert count(settings, "embeddings_1") == 1
     assert count(settings, "document_chunks") == 1
 
 
@@ -126,7 +126,7 @@ def test_a_row_that_somebody_deletes_by_hand_releases_its_texts(settings: Settin
     run_stages(settings, put_and_tell(settings, "k.txt", SECRET))
     execute(settings, "DELETE FROM documents")
     prune(dataclasses.replace(settings, erase_after=1e-6))
-    assert count(settings, "embedding_cache") == 0
+    assert count(settings, "embeddings_1") == 0
 
 
 def test_events_of_no_document_lose_key_and_text(settings: Settings) -> None:
@@ -142,7 +142,7 @@ def test_purge_erases_everything_about_a_key_at_once(gone: Settings) -> None:
     purged = purge(gone.buckets[0], "secret/quagga.txt", gone)
     assert (purged.document, purged.events) == (True, 2)
     assert everything(gone, "quagga") == []
-    assert count(gone, "embedding_cache") == 0
+    assert count(gone, "embeddings_1") == 0
     assert not purge(gone.buckets[0], "secret/quagga.txt", gone).anything
 
 

@@ -88,6 +88,7 @@ def play(shard: Shard) -> tuple[Counter[str], list[str]]:
     buckets = {name: ModelBucket(name, versioned) for name, versioned in (("plain", False), ("versions", True))}
     with transaction(shard.settings.database_url) as connection:
         profile = profiles.ensure(connection, "chaos", "model", 2, "halfvec")
+        profiles.serve(connection, profile)
     # Nobody pulls the plug here: a commit need not wait for the disk.
     fast_url = make_conninfo(shard.settings.database_url, options="-c synchronous_commit=off")
     settings = replace(shard.settings, database_url=fast_url, buckets=tuple(buckets), log_level="CRITICAL")

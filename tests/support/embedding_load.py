@@ -115,7 +115,7 @@ def insert(settings: Settings, documents: Sequence[Sequence[str]], prefix: str =
     for start in range(0, len(ids), _BATCH):
         with engine(settings.database_url).begin() as connection:
             for number in range(start, min(start + _BATCH, len(ids))):
-                chunks.write_generation(connection, *_generation(ids[number], f"{number:032x}", documents[number]))
+                chunks.write_generation(connection, *_generation(ids[number], f"{number:032x}", documents[number]), "")
     due = "now() + interval '1 hour'" if queued else "now()"
     with psycopg.connect(settings.database_url) as rows:
         statement = f"UPDATE documents SET status = %s, queued = %s, due_at = {due} WHERE id = ANY(%s)"
@@ -164,8 +164,8 @@ def outcome(settings: Settings, prefix: str = "load/") -> Outcome:
     statement = f"""
         WITH loaded AS (SELECT * FROM documents WHERE starts_with(key, %(prefix)s)),
         counted AS (
-            SELECT c.document_id, count(*) AS chunks, count(e.chunk_id) AS vectors
-            FROM loaded d JOIN document_chunks c ON c.document_id = d.id LEFT JOIN {_table(settings)} e ON e.chunk_id = c.id
+            SELECT c.document_id, count(*) AS chunks, count(e.text_sha256) AS vectors
+            FROM loaded d JOIN document_chunks c ON c.document_id = d.id LEFT JOIN {_table(settings)} e USING (text_sha256)
             GROUP BY c.document_id)
         SELECT d.status, d.error_code, sum(d.attempts)::int, sum(d.lease_losses)::int, count(*), count(d.active_generation),
                coalesce(sum(c.chunks), 0)::int, coalesce(sum(c.vectors), 0)::int,
@@ -190,7 +190,7 @@ def strangers(settings: Settings, prefix: str = "load/", way: str = "words", mos
     """
     statement = f"""
         SELECT c.id, c.text, e.embedding::text FROM documents d JOIN document_chunks c ON c.document_id = d.id
-        JOIN {_table(settings)} e ON e.chunk_id = c.id
+        JOIN {_table(settings)} e USING (text_sha256)
         WHERE starts_with(d.key, %s) ORDER BY c.text_sha256, c.id LIMIT %s"""
     wrong = []
     with psycopg.connect(settings.database_url) as rows:

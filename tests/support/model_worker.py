@@ -23,7 +23,7 @@ from tests.support.chaos import DAMAGED, ModelBucket, Version
 from worker.contract import Stage
 from worker.domain.document import Status
 from worker.domain.errors import LeaseLost
-from worker.store import chunks, leases
+from worker.store import chunks, leases, vectors
 from worker.store.leases import Ended, Lease
 from worker.store.profiles import Profile
 from worker.store.session import engine
@@ -97,6 +97,7 @@ def _store(connection: Connection, lease: Lease, version: Version) -> Ended:
                 "chunk_count": 1,
             },
             [(None, None, 0, len(text))],
+            "",
         )
         return leases.hand_on(connection, lease, SOON, **seen)
 
@@ -112,13 +113,14 @@ def embedding(document_id: UUID, profile: Profile) -> Run:
     try:
         with connection.begin():
             leases.fence(connection, lease)
-            waiting = chunks.without_vector(connection, profile, lease.document_id, lease.generation)
-            vectors = np.ones((len(waiting), profile.dimensions), dtype=np.float32)
-            chunks.write_vectors(connection, profile, [piece.id for piece in waiting], vectors)
+            waiting = vectors.missing(connection, profile, lease.document_id, lease.generation, -1, 1000).texts
+            ones = np.ones((len(waiting), profile.dimensions), dtype=np.float32)
+            vectors.write(connection, profile, [item.digest for item in waiting], ones)
         connection = yield
         with connection.begin():
             leases.fence(connection, lease)
-            chunks.swap(connection, profile, lease.document_id, lease.generation)
+            if not chunks.swap(connection, profile, lease.document_id, lease.generation):
+                raise AssertionError("every chunk was given a vector")
             ended = leases.finish(connection, lease, Status.INDEXED, SOON, attempts=0, error_code=None, error=None)
     except LeaseLost:
         return _let_go(connection, lease)

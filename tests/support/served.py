@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from tests.support.provider import vector_of
 from worker.settings import Settings
-from worker.store import chunks, profiles
+from worker.store import profiles
+from worker.store import vectors as store
 from worker.store.session import transaction
 
 
@@ -56,7 +57,7 @@ def serve(
             )
             assert profile is not None
             vectors: Any = vector_of(body, settings.embedding_dimensions)[None, :]
-            chunks.write_vectors(engine_connection, profile, [chunk[0]], vectors)
+            store.write(engine_connection, profile, [sha256(body.encode()).digest()], vectors, careful=True)
     return identity
 
 

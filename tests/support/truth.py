@@ -26,10 +26,6 @@ _ORPHANS = {
     "documents that are served without a text": """
         SELECT count(*) FROM documents d WHERE active_generation IS NOT NULL AND NOT EXISTS (
             SELECT FROM generations g WHERE g.document_id = d.id AND g.generation = d.active_generation)""",
-    "cached vectors of texts that stand nowhere and that nobody is to erase": """
-        SELECT count(*) FROM embedding_cache k
-        WHERE NOT EXISTS (SELECT FROM document_chunks c WHERE c.text_sha256 = k.text_sha256)
-          AND NOT EXISTS (SELECT FROM released_texts r WHERE r.text_sha256 = k.text_sha256)""",
     "leases at rest": "SELECT count(*) FROM documents WHERE lease_token IS NOT NULL",
 }
 
@@ -108,7 +104,11 @@ def _left_over(connection: psycopg.Connection[Any]) -> list[str]:
     (tables,) = connection.execute(
         "SELECT array_agg(relname::text) FROM pg_class WHERE relname ~ '^embeddings_[0-9]+$' AND relkind = 'r'"
     ).fetchone() or ([],)
-    if vectors := " UNION ALL ".join(f"SELECT chunk_id FROM {table}" for table in tables or []):
-        statements["chunks without a vector"] = f"SELECT count(*) FROM document_chunks c WHERE id NOT IN ({vectors})"
+    if vectors := " UNION ALL ".join(f"SELECT text_sha256 FROM {table}" for table in tables or []):
+        statements["chunks without a vector"] = f"SELECT count(*) FROM document_chunks WHERE text_sha256 NOT IN ({vectors})"
+        statements["vectors of texts that stand nowhere and that nobody is to erase"] = f"""
+            SELECT count(*) FROM ({vectors}) v
+            WHERE NOT EXISTS (SELECT FROM document_chunks c WHERE c.text_sha256 = v.text_sha256)
+              AND NOT EXISTS (SELECT FROM released_texts r WHERE r.text_sha256 = v.text_sha256)"""
     counted = {what: connection.execute(sql.encode()).fetchone() or (0,) for what, sql in statements.items()}
     return [f"{number} {what}" for what, (number,) in counted.items() if number]

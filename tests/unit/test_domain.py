@@ -1,4 +1,4 @@
-"""The pure core: states, decisions about errors, batches, scopes, snippets."""
+"""The pure core: states, decisions about errors, scopes, snippets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.batching import batches
 from worker.domain.document import HAND_BACK, TERMINAL, TRANSITIONS, InvalidTransition, Status, check_transition
 from worker.domain.errors import (
     IngestError,
@@ -91,15 +90,6 @@ def test_an_error_is_rebuilt_from_its_arguments(error: IngestError) -> None:
     """Celery's JSON results keep an exception as its class and its arguments."""
     again = type(error)(*error.args)
     assert (again.code, str(again)) == (error.code, str(error))
-
-
-@given(st.lists(st.text(max_size=50), max_size=40), st.integers(1, 7), st.integers(10, 100))
-def test_batches_hold_every_text_once_and_keep_their_limits(texts: list[str], inputs: int, size: int) -> None:
-    ranges = list(batches(texts, inputs, size))
-    assert [index for batch in ranges for index in batch] == list(range(len(texts)))
-    for batch in ranges:
-        assert 1 <= len(batch) <= inputs
-        assert len(batch) == 1 or sum(len(texts[index].encode()) for index in batch) <= size
 
 
 def test_a_scope_can_only_be_narrowed() -> None:

@@ -11,6 +11,8 @@
         ├── Unavailable         a service around the document is down; costs the document nothing
         ├── Throttled           a provider asks to wait; costs the document nothing
         ├── ProviderUnusable    bad key, no quota: wait for a person; costs the document nothing
+        ├── BudgetSpent         the day's budget is used up: wait for the next day; costs the document nothing
+        ├── RunSpent            what the filling of another profile may cost is used up; about no document
         └── LeaseLost           somebody else works on the document now: stop, and write nothing more
 
 Messages never hold document text or secrets: they are stored, logged and shown.
@@ -74,6 +76,23 @@ class Throttled(TransientError):
 
 class ProviderUnusable(TransientError):
     """The provider refuses every request (bad key, exhausted quota) until a person acts."""
+
+
+class BudgetSpent(TransientError):
+    """What a day may cost (``LEX_INGEST_BUDGET_PER_DAY``) is used up. ``seconds_left`` is how long that day still lasts."""
+
+    def __init__(self, message: str, seconds_left: float) -> None:
+        super().__init__("budget_day", message)
+        self.seconds_left = seconds_left
+        self.args = (message, seconds_left)
+
+
+class RunSpent(TransientError):
+    """What one filling of a profile may cost (`lex-ingest model backfill --budget`) is used up."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("budget_run", message)
+        self.args = (message,)
 
 
 class LeaseLost(TransientError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from worker.domain.document import Status
 from worker.domain.errors import (
+    BudgetSpent,
     IngestError,
     NoText,
     PermanentError,
@@ -26,6 +27,8 @@ _REFUSED_AFTER = 60.0
 _REFUSALS = frozenset({"access_denied", "bucket_missing"})
 _THROTTLED_AFTER = 20.0
 _UNUSABLE_AFTER = 60.0
+# A budget that was raised meanwhile is seen this soon.
+_BUDGET_AFTER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ def decide(error: BaseException, attempts: int, jitter: float) -> Decision:
         return GiveUp(Status.FAILED, error.code, error.message)
     if isinstance(error, ProviderUnusable):
         return Park(_UNUSABLE_AFTER * (1 + jitter), error.code, error.message)
+    if isinstance(error, BudgetSpent):
+        return Park(min(error.seconds_left, _BUDGET_AFTER * (1 + jitter)), error.code, error.message)
     if isinstance(error, Throttled):
         return Park((error.retry_after or _THROTTLED_AFTER) * (1 + jitter / 4), error.code, error.message)
     if isinstance(error, Unavailable):

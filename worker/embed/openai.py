@@ -1,89 +1,103 @@
 """Texts to vectors through the ``openai`` client: any provider that speaks its embeddings API.
 
-The client's own retries are off: only the document's row schedules (DESIGN.md). It asks for base64, which was measured 10 to 30
-times cheaper in CPU than JSON numbers.
+The client's own retries are off: who waits, and for how long, is decided for all workers together
+(``worker.services.asking``). It asks for base64, which was measured 10 to 30 times cheaper in CPU than JSON numbers.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import openai
 
 from worker.domain.errors import IngestError, ProviderUnusable, Rejected, Throttled, Unavailable
+from worker.domain.provider_headers import wait_of_refusal
 from worker.domain.vectors import Vectors
-from worker.embed.decoding import vectors_of
-from worker.embed.long_inputs import embed_all
-from worker.settings import Settings
+from worker.embed.decoding import read_answer
 
-_LONGEST_WAIT = 3600.0
+# Code of an ``Unavailable`` that says that the request never left: nothing can have been billed.
+UNREACHABLE = "provider_unreachable"
+
+# Exceptions of httpx, by name: the client brings that library under one name or another, by its version.
+_NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout"})
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
-@lru_cache(maxsize=4)
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which model to ask, and whom. ``timeout`` is of one request, in seconds; ``key_variable`` names where the key is set."""
+
+    name: str
+    dimensions: int
+    base_url: str | None
+    api_key: str = field(repr=False)
+    key_variable: str = "OPENAI_API_KEY"
+    send_dimensions: bool = False
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``vectors``: float32 of shape (texts, dimensions), in their order. ``tokens``: what is billed, None where not said."""
+
+    vectors: Vectors
+    tokens: int | None
+    headers: Mapping[str, str]
+
+
+@lru_cache(maxsize=8)
 def _client(api_key: str, base_url: str | None, timeout: float) -> openai.OpenAI:
     return openai.OpenAI(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=0)
 
 
-def embed(texts: Sequence[str], settings: Settings) -> Vectors:
-    """Return one vector a text, as float32 of shape (len(texts), settings.embedding_dimensions), in order.
+def embed(texts: Sequence[str], model: Model) -> Answer:
+    """One request: a vector a text.
 
     Raises:
         Throttled: the provider asks to wait.
         ProviderUnusable: ``provider_key``, ``provider_quota``, ``provider_model``, ``provider_dimensions``: a person must act.
-        Unavailable: ``provider_unavailable``: no answer, or a 5xx.
-        Rejected: ``embedding_rejected``: the provider refuses one of the texts, and not for its length.
+        Unavailable: ``provider_unreachable``: the request did not reach it; ``provider_unavailable``: no answer, or a 5xx.
+        Rejected: ``embedding_rejected``: the provider refuses one of the texts.
     """
-    if not settings.openai_api_key:
-        raise ProviderUnusable("provider_key", "OPENAI_API_KEY is not set, so there is no embedding provider")
-    return embed_all(texts, lambda part: _embed(part, settings), settings.embedding_max_tokens)
-
-
-def _embed(texts: Sequence[str], settings: Settings) -> Vectors:
-    """One request."""
-    client = _client(settings.openai_api_key, settings.openai_base_url, settings.embedding_timeout)
+    if not model.api_key:
+        raise ProviderUnusable("provider_key", f"{model.key_variable} is not set, so there is no embedding provider")
     try:
-        answer = client.embeddings.with_raw_response.create(
-            input=list(texts),
-            model=settings.embedding_model,
-            dimensions=settings.embedding_dimensions if settings.embedding_send_dimensions else openai.omit,
-            encoding_format="base64",
+        # Not by ``embeddings.create``: that looks at each text with ``typing``, which costs as much as all else here together.
+        answer = _client(model.api_key, model.base_url, model.timeout).post(
+            "/embeddings",
+            cast_to=openai.HttpxBinaryResponseContent,
+            body={"input": list(texts), "model": model.name, "encoding_format": "base64"}
+            | ({"dimensions": model.dimensions} if model.send_dimensions else {}),
         )
     except openai.OpenAIError as error:
-        raise _translate(error, settings) from error
-    vectors = vectors_of(answer.content, len(texts))
-    if vectors.shape[-1] != settings.embedding_dimensions:
+        raise _translate(error, model) from error
+    vectors, tokens = read_answer(answer.content, len(texts))
+    if vectors.shape[-1] != model.dimensions:
         raise ProviderUnusable(
             "provider_dimensions",
-            f"{settings.embedding_model} gave vectors of {vectors.shape[-1]} dimensions, "
-            f"LEX_INGEST_EMBEDDING_DIMENSIONS is {settings.embedding_dimensions}",
+            f"{model.name} gave vectors of {vectors.shape[-1]} dimensions, and its profile has {model.dimensions}"
+            " (LEX_INGEST_EMBEDDING_DIMENSIONS)",
         )
-    return vectors
+    return Answer(vectors, tokens, answer.response.headers)
 
 
-def _translate(error: openai.OpenAIError, settings: Settings) -> IngestError:
+def _translate(error: openai.OpenAIError, model: Model) -> IngestError:
     """The tree's error for the client's. The provider's own text may quote the input, so it is not passed on."""
     if isinstance(error, openai.RateLimitError):
         if error.code in _QUOTA_CODES:
             return ProviderUnusable("provider_quota", "the provider's quota is used up: check the account's plan and billing")
-        return Throttled("the provider asks to wait (HTTP 429)", _retry_after(error))
+        return Throttled("the provider asks to wait (HTTP 429)", wait_of_refusal(error.response.headers, time.time()))
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return ProviderUnusable("provider_key", f"the provider refuses OPENAI_API_KEY (HTTP {error.status_code})")
+        return ProviderUnusable("provider_key", f"the provider refuses {model.key_variable} (HTTP {error.status_code})")
     if isinstance(error, openai.NotFoundError):
-        return ProviderUnusable("provider_model", f"the provider does not know the model {settings.embedding_model!r}")
+        return ProviderUnusable("provider_model", f"the provider does not know the model {model.name!r}")
     if isinstance(error, openai.APIStatusError) and error.status_code < 500 and error.status_code not in (408, 409):
         return Rejected("embedding_rejected", f"the provider refuses this document's text (HTTP {error.status_code})")
     if isinstance(error, openai.APIStatusError):
         return Unavailable("provider_unavailable", f"the embedding provider answered HTTP {error.status_code}")
+    if type(error.__cause__).__name__ in _NEVER_SENT:
+        return Unavailable(UNREACHABLE, f"the embedding provider can't be reached: {type(error.__cause__).__name__}")
     return Unavailable("provider_unavailable", f"the embedding provider did not answer: {type(error).__name__}")
-
-
-def _retry_after(error: openai.RateLimitError) -> float | None:
-    """What the provider asks for, in seconds, at most an hour: a slip in a header must not close the gate for years."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return min(seconds, _LONGEST_WAIT) if math.isfinite(seconds) and seconds > 0 else None

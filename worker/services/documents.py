@@ -98,7 +98,8 @@ def _waits_for(row: RowMapping, closed: list[Gate]) -> str | None:
     if row["lease_token"] is not None:
         return "the worker that holds it"
     if closed and row["status"] == Status.EXTRACTED:
-        return f"the provider ({closed[0].code}): {closed[0].reason}"
+        whom = "the next day" if closed[0].code == "budget_day" else "the provider"
+        return f"{whom} ({closed[0].code}): {closed[0].reason}"
     return "a free worker" if row["queued"] else "its next attempt"
 
 

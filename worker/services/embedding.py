@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from dataclasses import dataclass
 from uuid import UUID
 
-import numpy as np
+from sqlalchemy import func
 
 from worker.contract import Stage
-from worker.domain.batching import batches
 from worker.domain.document import Status
-from worker.domain.errors import ProviderUnusable
-from worker.embed.openai import embed
-from worker.services.holding import held, take
+from worker.domain.errors import ProviderUnusable, Unavailable
+from worker.embed.batcher import Ticket
+from worker.services import requesting
+from worker.services.holding import Heartbeat, held, take
 from worker.settings import Settings
-from worker.store import chunks, embedding_cache, leases, profiles
-from worker.store.chunks import StoredChunk
+from worker.store import chunks, leases, profiles, vectors
 from worker.store.leases import Lease
 from worker.store.profiles import Profile
 from worker.store.session import transaction
+from worker.store.vectors import Page
+
+# Chunks that are read at a time, and texts that may be on their way: what a document of any length takes of memory.
+_PAGE, _MOST_OPEN = 512, 1024
+# Seconds that a document may take in one turn. In a pool of threads no time limit of Celery's applies; in a pool of processes
+# this ends before the soft one (worker.celery_config).
+LONGEST_TURN = 20 * 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``embeddings_generated`` counts the vectors stored by this run, from the provider or from the cache."""
+    """``embeddings_generated`` counts the chunks of the version, each with a vector now; ``provider_inputs`` those texts that the
+    provider was asked for, by this document or by another one that has them too."""
 
     status: Status
     wake_generation: int | None
@@ -34,7 +43,7 @@ class Result:
 def embed_document(document_id: UUID, settings: Settings) -> Result | None:
     """Run the stage for one document, or return None where there is nothing to do.
 
-    Vectors are stored batch by batch under the lease, so that a crash repeats at most one batch.
+    Vectors are stored request by request, whichever documents' texts are in it: a crash repeats what was on its way.
 
     Raises:
         StageFailed: the row says what follows.
@@ -44,46 +53,65 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
     if lease is None:
         return None
     with held(lease, settings) as heartbeat:
-        profile, from_cache, waiting = _prepare(lease, settings)
-        # A text that stands in several chunks is sent once.
-        by_text: dict[bytes, list[StoredChunk]] = {}
-        for piece in waiting:
-            by_text.setdefault(piece.text_sha256, []).append(piece)
-        groups = list(by_text.values())
-        for batch in batches([group[0].text for group in groups], settings.embedding_batch):
+        deadline = time.monotonic() + LONGEST_TURN
+        asked = 0
+        while True:
+            profile, first = _begin(lease, settings)
+            asked += _fill(lease, profile, first, settings, heartbeat, deadline)
             heartbeat.check()
-            sent = groups[batch.start : batch.stop]
-            vectors = embed([group[0].text for group in sent], settings)
-            ids = [piece.id for group in sent for piece in group]
             with transaction(settings.database_url) as connection:
                 leases.fence(connection, lease)
-                chunks.write_vectors(connection, profile, ids, np.repeat(vectors, [len(group) for group in sent], axis=0))
-                embedding_cache.remember(connection, profile, ids)
-        heartbeat.check()
-        with transaction(settings.database_url) as connection:
-            leases.fence(connection, lease)
-            chunks.swap(connection, profile, lease.document_id, lease.generation)
-            ended = leases.finish(
-                connection,
-                lease,
-                Status.INDEXED,
-                settings.requeue_after,
-                attempts=0,
-                error_code=None,
-                error=None,
-                indexed_at=leases.in_seconds(0),
-            )
-        return Result(ended.status, ended.wake_generation, from_cache + len(waiting), len(groups))
+                # Not whole: a text's vector was erased since it was looked for, or another profile serves by now.
+                if served := chunks.swap(connection, profile, lease.document_id, lease.generation):
+                    ended = leases.finish(
+                        connection,
+                        lease,
+                        Status.INDEXED,
+                        settings.requeue_after,
+                        attempts=0,
+                        error_code=None,
+                        error=None,
+                        indexed_at=func.now(),
+                    )
+                    return Result(ended.status, ended.wake_generation, served, asked)
 
 
-def _prepare(lease: Lease, settings: Settings) -> tuple[Profile, int, list[StoredChunk]]:
-    """Take what is known from the cache. Returns the profile, how many vectors that gave, and the chunks that need one."""
+def _begin(lease: Lease, settings: Settings) -> tuple[Profile, Page]:
+    """The profile that serves, and the first texts that have no vector of it."""
     with transaction(settings.database_url) as connection:
-        profile = profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
+        profile = profiles.serving(connection)
         if profile is None:
-            raise ProviderUnusable(
-                "profile_missing", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`"
-            )
-        leases.fence(connection, lease)
-        from_cache = embedding_cache.fill(connection, profile, lease.document_id, lease.generation)
-        return profile, from_cache, chunks.without_vector(connection, profile, lease.document_id, lease.generation)
+            raise ProviderUnusable("profile_missing", "no table holds vectors: run `lex-ingest migrate`")
+        return profile, vectors.missing(connection, profile, lease.document_id, lease.generation, -1, _PAGE)
+
+
+def _fill(lease: Lease, profile: Profile, first: Page, settings: Settings, heartbeat: Heartbeat, deadline: float) -> int:
+    """Give every text of the generation its vector. Returns how many had none.
+
+    Raises:
+        Unavailable: ``turn_over``: there was no more time; what has a vector keeps it.
+    """
+    batcher = requesting.batcher(profile, settings)
+    tickets: deque[Ticket] = deque()
+    page, asked = first, len(first.texts)
+    try:
+        if page.texts:
+            tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts]))
+        while page.more or tickets:
+            heartbeat.check()
+            if time.monotonic() > deadline:
+                raise Unavailable("turn_over", f"{asked} texts were taken in this turn, and the rest follows in another")
+            while tickets and not tickets[0].left():
+                tickets.popleft()
+            if page.more and sum(ticket.left() for ticket in tickets) <= _MOST_OPEN - _PAGE:
+                with transaction(settings.database_url) as connection:
+                    page = vectors.missing(connection, profile, lease.document_id, lease.generation, page.last, _PAGE)
+                asked += len(page.texts)
+                if page.texts:
+                    tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts]))
+            elif tickets:
+                batcher.wait(1.0)
+    finally:
+        for ticket in tickets:
+            batcher.cancel(ticket)
+    return asked

@@ -32,12 +32,11 @@ RECIPE_VERSION = 3
 
 
 def recipe(settings: Settings, key: str) -> str:
-    """Everything besides the bytes that decides the text, the chunks and where their vectors stand."""
-    limits = settings.chunk_limits(key)
-    return (
-        f"v{RECIPE_VERSION} pdf={settings.pdf_engine} chunk={limits.size}/{limits.overlap} "
-        f"profile={settings.embedding_provider}/{settings.embedding_model}/{settings.embedding_dimensions}"
-    )
+    """Everything besides the bytes that decides the text, the chunks and their digests. The model is none of that: what another
+    one lacks is filled in (worker.services.filling)."""
+    limits, tenant = settings.chunk_limits(key), settings.tenant(key)
+    made = f"v{RECIPE_VERSION} pdf={settings.pdf_engine} chunk={limits.size}/{limits.overlap}"
+    return f"{made} tenant={tenant}" if tenant else made
 
 
 # Of wall time for any object, and more for each byte: 200 MB have the five minutes that are the default limit.
@@ -182,6 +181,6 @@ def _store(
     with transaction(settings.database_url) as connection:
         leases.fence(connection, lease)
         chunks.replace_unserved(connection, lease.document_id, lease.active_generation)
-        chunks.write_generation(connection, facts, reading.spans)
+        chunks.write_generation(connection, facts, reading.spans, settings.tenant(lease.key))
         ended = leases.hand_on(connection, lease, settings.requeue_after, **object_columns(download.facts))
     return Result(ended.status, ended.wake_generation, len(reading.text), len(reading.spans))

@@ -36,7 +36,7 @@ class Purged:
 
 
 def purge(bucket: str, key: str, settings: Settings) -> Purged:
-    """Erase the document's row, text, chunks and vectors, its key and events in the ledger, and every cached vector whose text
+    """Erase the document's row, text, chunks and vectors, its key and events in the ledger, and every vector whose text
     stands in no document any more. A worker that holds the document can write nothing more of it.
 
     Raises:
@@ -56,5 +56,6 @@ def purge(bucket: str, key: str, settings: Settings) -> Purged:
             events = pruning.forget_keys(connection, [(bucket, key)])
         while True:
             with connection.transaction():
-                if pruning.erase_cached_vectors(connection, 0.0, _LIMIT) < _LIMIT:
-                    return Purged(bucket, key, document, events)
+                erased = pruning.erase_vectors(connection, 0.0, _LIMIT)
+            if erased is not None and erased < _LIMIT:
+                return Purged(bucket, key, document, events)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, and_, func, select
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from worker.domain import fusion
 from worker.domain.errors import IngestError
@@ -18,14 +19,15 @@ from worker.domain.filters import NOTHING, Filters
 from worker.domain.scope import Scope
 from worker.domain.snippet import Snippet, best_passage
 from worker.domain.vectors import Vectors
-from worker.embed.openai import embed
+from worker.services import asking
 from worker.settings import Settings
 from worker.store import full_text, nearest, profiles
-from worker.store.models import Document, DocumentChunk
 from worker.store.passages import passages
 from worker.store.profiles import Profile
-from worker.store.scoping import visible
-from worker.store.session import snapshot
+from worker.store.session import is_gone, snapshot
+
+# The vector of a query by a profile: float32 of shape (dimensions,).
+EmbedQuery = Callable[[str, Profile, Settings], Vectors]
 
 
 class Mode(StrEnum):
@@ -68,35 +70,59 @@ class Hit:
 
 
 def search(
-    query: str, scope: Scope, limit: int, settings: Settings, *, mode: Mode = Mode.HYBRID, filters: Filters = NOTHING
+    query: str,
+    scope: Scope,
+    limit: int,
+    settings: Settings,
+    *,
+    mode: Mode = Mode.HYBRID,
+    filters: Filters = NOTHING,
+    embed: EmbedQuery | None = None,
 ) -> list[Hit]:
     """The ``limit`` chunks that answer ``query`` best, best first.
 
+    ``embed`` gives the query's vector, where the provider is not to be asked for it. A profile that is switched off meanwhile
+    answers as ever, and where it was dropped the one that serves by now is asked.
+
     Raises:
-        SearchError: the query is blank, or nothing was ever stored under the current embedding profile.
+        SearchError: the query is blank, or no embedding profile serves.
         TransientError: the provider can't embed the query now; ``text`` needs no provider.
     """
     if not query.strip():
         raise SearchError("empty_query", "the query is empty")
     # A terminal may give bytes that are no text (PEP 383); no provider takes them, nor NUL does PostgreSQL.
     query = query.encode(errors="replace").decode().replace("\0", " ")
-    profile, vector = None, None
-    if mode is not Mode.TEXT:
-        with snapshot(settings.database_url) as connection:
-            profile = _profile(connection, settings)
-        if profile is None:
-            raise SearchError("no_profile", f"no table holds vectors of {settings.embedding_model}: run `lex-ingest migrate`")
-        vector = embed([query], settings)[0]
+    for last in (False, True):
+        profile, vector = None, None
+        if mode is not Mode.TEXT:
+            with snapshot(settings.database_url) as connection:
+                profile = profiles.serving(connection)
+            if profile is None:
+                raise SearchError("no_profile", "no table holds vectors: run `lex-ingest migrate`")
+            vector = (embed or asking.embed_query)(query, profile, settings)
+        try:
+            return _run(query, scope, filters, limit, mode, settings, profile, vector)
+        except DBAPIError as error:
+            if last or profile is None or not is_gone(error):
+                raise
+    raise AssertionError("the second try returns or raises")
+
+
+def _run(
+    query: str,
+    scope: Scope,
+    filters: Filters,
+    limit: int,
+    mode: Mode,
+    settings: Settings,
+    profile: Profile | None,
+    vector: Vectors | None,
+) -> list[Hit]:
     with snapshot(settings.database_url) as connection:
         scores = _scores(connection, query, scope, filters, limit, mode, profile, vector)
         best = sorted(scores, key=lambda chunk: (-scores[chunk], chunk))[:limit]
         rows = passages(connection, scope, best)
     return [_hit(rows[chunk], scores[chunk], query) for chunk in best if chunk in rows]
-
-
-def _profile(connection: Connection, settings: Settings) -> Profile | None:
-    """The profile that search answers from."""
-    return profiles.find(connection, settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
 
 
 def _scores(
@@ -135,26 +161,6 @@ def _scores(
 
 def _column(values: Iterable[float]) -> Any:
     return np.fromiter(values, dtype=np.float64)
-
-
-def without_vectors(scope: Scope, settings: Settings) -> int:
-    """How many served documents of the scope have no vector of the model that is set: search can't find them.
-
-    That is so after another model was set, until the documents are replayed.
-    """
-    with snapshot(settings.database_url) as connection:
-        profile = _profile(connection, settings)
-        served = and_(visible(scope), Document.active_generation.is_not(None))
-        if profile is not None:
-            embeddings = Table(profile.table, MetaData(), Column("chunk_id", BigInteger))
-            has_vector = (
-                select(DocumentChunk.id)
-                .join(embeddings, embeddings.c.chunk_id == DocumentChunk.id)
-                .where(DocumentChunk.document_id == Document.id, DocumentChunk.generation == Document.active_generation)
-                .exists()
-            )
-            served = and_(served, ~has_vector)
-        return connection.execute(select(func.count()).select_from(Document).where(served)).scalar_one()
 
 
 def _hit(row: dict[str, Any], score: float, query: str) -> Hit:

@@ -19,7 +19,7 @@ from worker.settings import Settings
 from worker.store import chunks, gates, leases
 from worker.store.leases import Lease
 from worker.store.models import EMBEDDING_GATE
-from worker.store.session import is_away, transaction
+from worker.store.session import is_away, is_gone, transaction
 
 log = telemetry.get_logger(__name__)
 
@@ -55,7 +55,7 @@ def settle(lease: Lease, settings: Settings, error: Exception, read: ObjectFacts
             "decision": type(decision).__name__,
             "attempt": lease.attempts + 1,
             # Where, and not what: the text of a foreign exception may quote the document.
-            "frames": None if isinstance(error, IngestError) else _frames(error),
+            "frames": None if isinstance(error, IngestError) else frames(error),
         },
     )
     end = time.monotonic() + settings.lease
@@ -109,10 +109,13 @@ def _in_our_terms(error: Exception) -> Exception:
         cause = cause.__cause__ or cause.__context__
     if is_away(error):
         return Unavailable("database_unavailable", f"PostgreSQL could not go on: {type(error).__name__}")
+    if is_gone(error):
+        return Unavailable("profile_dropped", "the vectors' table was dropped meanwhile: the next try asks which profile serves")
     return error
 
 
-def _frames(error: Exception) -> list[str]:
+def frames(error: BaseException) -> list[str]:
+    """Where it was raised, innermost last."""
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 

@@ -10,6 +10,10 @@ from psycopg import Connection
 # How PostgreSQL lists the sessions of SQLAlchemy's engine, which the stages write by.
 WORKER_APPLICATION = "lex-ingest"
 
+# Shared by whoever relies on vectors that stand until it commits, exclusive for whoever erases some or switches profiles
+# (worker.store.vectors, worker.store.pruning).
+VECTORS_LOCK = 0x1E81_0006
+
 # libpq's parameters, in seconds but for tcp_user_timeout (milliseconds): PostgreSQL manual, "Database Connection Control
 # Functions". Without them a server that vanishes silently is waited for by the kernel's defaults: two hours.
 KEEPALIVES: dict[str, Any] = {

@@ -1,13 +1,12 @@
-"""The tables, as SQLAlchemy 2 models. The migrations make the same tables; a test holds the two together.
+"""The tables, as SQLAlchemy 2 models (the cost ledger's: spending_models). A test holds them and the migrations together.
 
 ::
 
-    documents 1 ── n generations 1 ── n document_chunks 1 ── 0..1 embeddings_<profile>
-    embedding_profiles 1 ── 1 embeddings_<profile>        one typed vector table a profile, made when it is first needed
-    embedding_cache (profile, sha256 of the text) -> vector
+    documents 1 ── n generations 1 ── n document_chunks n ── 0..1 embeddings_<profile>, by the digest of the chunk's text
+    embedding_profiles 1 ── 1 embeddings_<profile>        one typed vector table a profile (worker.store.profiles)
     gates                                                 what is closed for everybody, until when, and why
     events                                                the ledger: what came, and what became of it
-    released_texts                                        digests of texts that left the index: their cached vectors go too
+    released_texts                                        digests of texts that left the index: their vectors go too
     chores                                                when the next pruning is due (worker.store.pruning)
 """
 
@@ -17,7 +16,6 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
-from pgvector.sqlalchemy import Vector
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -176,10 +174,18 @@ class DocumentChunk(Base):
 
 
 class EmbeddingProfile(Base):
-    """What makes vectors comparable. They stand in ``embeddings_<id>``, whose column is of pgvector's type ``storage``."""
+    """What makes vectors comparable. They stand in ``embeddings_<id>``, whose column is of pgvector's type ``storage``.
+
+    ``serving``: queries are answered from it, and a document is INDEXED once it has all vectors of it. ``kept_filled``: what
+    is served gets vectors of it too, afterwards (worker.services.filling). ``base_url`` is null for the settings' own.
+    """
 
     __tablename__ = "embedding_profiles"
-    __table_args__ = (UniqueConstraint("provider", "model", "dimensions"), CheckConstraint(_STORAGE_SQL, name="storage"))
+    __table_args__ = (
+        UniqueConstraint("provider", "model", "dimensions"),
+        CheckConstraint(_STORAGE_SQL, name="storage"),
+        Index("ix_embedding_profiles_serving", "serving", unique=True, postgresql_where=text("serving")),
+    )
 
     id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
     provider: Mapped[str]
@@ -187,17 +193,11 @@ class EmbeddingProfile(Base):
     dimensions: Mapped[int] = mapped_column(Integer)
     storage: Mapped[str] = mapped_column(server_default=text("'vector'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class CachedEmbedding(Base):
-    """The vector of a text that was paid for once. Never searched, so the column needs no fixed length."""
-
-    __tablename__ = "embedding_cache"
-
-    profile_id: Mapped[int] = mapped_column(Integer, ForeignKey("embedding_profiles.id", ondelete="CASCADE"), primary_key=True)
-    text_sha256: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    embedding: Mapped[Any] = mapped_column(Vector())
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    serving: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    kept_filled: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    base_url: Mapped[str | None]
+    send_dimensions: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    switched_at: Mapped[datetime | None]
 
 
 EMBEDDING_GATE = "embedding"  # the gate before the embedding provider

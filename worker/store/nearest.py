@@ -12,7 +12,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgvector.sqlalchemy import HALFVEC, Vector
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Select, Table, any_, bindparam, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    LargeBinary,
+    MetaData,
+    Select,
+    Table,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker.domain.filters import Filters
@@ -28,7 +41,7 @@ EXACT = 10_000
 def _table(profile: Profile) -> Table:
     """The profile's vectors; the one place of search that knows their type."""
     kind = HALFVEC if profile.storage == "halfvec" else Vector
-    return Table(profile.table, MetaData(), Column("chunk_id", BigInteger), Column("embedding", kind(profile.dimensions)))
+    return Table(profile.table, MetaData(), Column("text_sha256", LargeBinary), Column("embedding", kind(profile.dimensions)))
 
 
 def left(connection: Connection, scope: Scope, filters: Filters, most: int) -> int:
@@ -38,15 +51,15 @@ def left(connection: Connection, scope: Scope, filters: Filters, most: int) -> i
 
 
 def by_index(profile: Profile, scope: Scope, filters: Filters, vector: Vectors, limit: int) -> Select[*tuple[Any, ...]]:
-    """(chunk_id, similarity), nearest first, by the index.
+    """(id, similarity), nearest first, by the index.
 
     The limit is written into the statement: of a parameter the planner of a prepared one knows nothing, expects a tenth of
     the table, and sorts it all.
     """
     embeddings = _table(profile)
     distance = embeddings.c.embedding.cosine_distance(vector)
-    chunks = select(embeddings.c.chunk_id, (1 - distance).label("similarity")).select_from(embeddings)
-    chunks = chunks.join(DocumentChunk, DocumentChunk.id == embeddings.c.chunk_id)
+    chunks = select(DocumentChunk.id, (1 - distance).label("similarity")).select_from(embeddings)
+    chunks = chunks.join(DocumentChunk, DocumentChunk.text_sha256 == embeddings.c.text_sha256)
     return served(chunks, scope, filters).order_by(distance).limit(literal_column(str(int(limit))))
 
 
@@ -54,10 +67,10 @@ def exactly(profile: Profile, scope: Scope, filters: Filters, vector: Vectors, l
     """The same by comparing every chunk that is left."""
     embeddings = _table(profile)
     distance = embeddings.c.embedding.cosine_distance(vector)
-    chunks = select(embeddings.c.chunk_id, (1 - distance).label("similarity")).select_from(embeddings)
-    chunks = chunks.join(DocumentChunk, DocumentChunk.id == embeddings.c.chunk_id)
+    chunks = select(DocumentChunk.id, (1 - distance).label("similarity")).select_from(embeddings)
+    chunks = chunks.join(DocumentChunk, DocumentChunk.text_sha256 == embeddings.c.text_sha256)
     # An expression that no index has.
-    return served(chunks, scope, filters).order_by(distance + literal_column("0.0"), embeddings.c.chunk_id).limit(limit)
+    return served(chunks, scope, filters).order_by(distance + literal_column("0.0"), DocumentChunk.id).limit(limit)
 
 
 def nearest(
@@ -69,7 +82,7 @@ def nearest(
         found = connection.execute(by_index(profile, scope, filters, vector, limit)).all()
     if len(found) < limit:
         found = connection.execute(exactly(profile, scope, filters, vector, limit)).all()
-    return {row.chunk_id: float(row.similarity) for row in found}
+    return {row.id: float(row.similarity) for row in found}
 
 
 def similarities(connection: Connection, profile: Profile, vector: Vectors, chunk_ids: Sequence[int]) -> dict[int, float]:
@@ -77,8 +90,8 @@ def similarities(connection: Connection, profile: Profile, vector: Vectors, chun
     embeddings = _table(profile)
     wanted = bindparam("ids", list(chunk_ids), type_=ARRAY(BigInteger))
     rows = connection.execute(
-        select(embeddings.c.chunk_id, (1 - embeddings.c.embedding.cosine_distance(vector)).label("similarity")).where(
-            embeddings.c.chunk_id == any_(wanted)
-        )
+        select(DocumentChunk.id, (1 - embeddings.c.embedding.cosine_distance(vector)).label("similarity"))
+        .join(embeddings, embeddings.c.text_sha256 == DocumentChunk.text_sha256)
+        .where(DocumentChunk.id == any_(wanted))
     )
-    return {row.chunk_id: float(row.similarity) for row in rows}
+    return {row.id: float(row.similarity) for row in rows}

@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
 from psycopg import Error, InterfaceError, OperationalError, ProgrammingError
+from psycopg.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker.store.driver import KEEPALIVES, WORKER_APPLICATION
@@ -30,8 +33,9 @@ def sqlalchemy_url(database_url: str) -> str:
 def _engine_of_process(database_url: str, process_id: int) -> Engine:
     engine = create_engine(
         sqlalchemy_url(database_url),
-        pool_size=2,
-        max_overflow=4,
+        # Enough for a pool of threads, which share them for milliseconds at a time.
+        pool_size=4,
+        max_overflow=8,
         pool_pre_ping=True,
         pool_recycle=1800,
         # An error's text is logged and stored in Redis: it must not quote what was written.
@@ -61,6 +65,14 @@ def engine(database_url: str) -> Engine:
     return _engine_of_process(database_url, os.getpid())
 
 
+def psycopg_below(connection: Connection) -> PsycopgConnection[Any]:
+    """The driver's connection below SQLAlchemy's, inside the same transaction: COPY is the driver's own."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, PsycopgConnection):
+        raise TypeError("the worker's engine must use psycopg")
+    return driver
+
+
 @contextmanager
 def transaction(database_url: str) -> Iterator[Connection]:
     """A transaction: committed at the end of the block, rolled back on an exception."""
@@ -85,8 +97,16 @@ def snapshot(database_url: str) -> Iterator[Connection]:
 _AWAY = frozenset({"08", "25", "40", "53", "57"})
 
 
+def is_gone(error: BaseException) -> bool:
+    """Whether a table is not there: that of a profile which was dropped meanwhile. A plan that knew it says it without a code."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, UndefinedTable) or (isinstance(cause, Error) and "could not open relation" in str(cause))
+
+
 def is_away(error: BaseException) -> bool:
     """Whether PostgreSQL could not do its work, so that the error says nothing about the document."""
+    if isinstance(error, PoolTimeout):
+        return True
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, Error):
         return False

@@ -27,12 +27,8 @@ else:
     _Task = Task
 
 
-class DocumentTask(_Task):
-    """Base of every task that works on one document.
-
-    The first argument is the document's id. Errors that end a document are raised, so that ``AsyncResult`` shows FAILURE
-    and ``link_error`` runs; a retry is a result, because the row has it scheduled (README, "What is different here").
-    """
+class IngestTask(_Task):
+    """Base of every task: how it ended stands in the log."""
 
     abstract = True
 
@@ -41,6 +37,16 @@ class DocumentTask(_Task):
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         log.error("task failed", extra={"task_id": task_id, "code": getattr(exc, "code", type(exc).__name__)})
+
+
+class DocumentTask(IngestTask):
+    """Base of every task that works on one document.
+
+    The first argument is the document's id. Errors that end a document are raised, so that ``AsyncResult`` shows FAILURE
+    and ``link_error`` runs; a retry is a result, because the row has it scheduled (README, "What is different here").
+    """
+
+    abstract = True
 
 
 class DocumentNotFound(PermanentError):

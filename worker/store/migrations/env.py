@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from worker.store import filling_models, spending_models  # noqa: F401 - their tables are a part of the metadata
 from worker.store.models import Base
 
 context.configure(

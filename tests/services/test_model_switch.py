@@ -1,0 +1,324 @@
+"""The switch to another embedding model, its rollback and a drop: queries never fail, and nothing that is served is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.support import embedding_load as load
+from tests.support.documents import TIDE, count, execute, put_and_tell, run_stages, status_of
+from tests.support.models import begin, covered, made, remove, search_vectors, served, serving, state_of, without_provider
+from tests.support.provider import Provider
+from worker.domain.document import Status
+from worker.domain.scope import Scope
+from worker.domain.vectors import Vectors
+from worker.services import backfilling, models, switching
+from worker.services.embedding import embed_document
+from worker.services.fill_reasons import Outcome
+from worker.services.filling import fill
+from worker.services.models import ModelError
+from worker.services.search import Mode, search
+from worker.services.settling import StageFailed
+from worker.settings import Settings
+from worker.store import vector_index
+from worker.store.profiles import Profile
+from worker.store.session import transaction
+from worker.store.vectors import rely_on
+
+
+@pytest.fixture
+def other(settings: Settings) -> Iterator[Profile]:
+    yield made(settings, dimensions=128)
+    execute(settings, "UPDATE embedding_profiles SET serving = false")
+    execute(settings, "UPDATE embedding_profiles SET serving = true WHERE id = 1")
+    remove(settings)
+
+
+class Queries:
+    """Threads that search all the time. ``failed`` are errors and empty answers."""
+
+    def __init__(self, settings: Settings, query: str) -> None:
+        self.answered = 0
+        self.failed: list[str] = []
+        self._settings, self._query = settings, query
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(3)]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                hits = search_vectors(self._settings, self._query)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a query failed
+                self.failed.append(repr(error))
+            else:
+                self.answered += 1
+                if not hits:
+                    self.failed.append("no hits")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+
+
+def filled(settings: Settings, profile: Profile) -> None:
+    begin(settings, profile)
+    turn = fill(profile.id, settings)
+    assert turn is not None
+    assert turn.outcome is Outcome.WHOLE
+
+
+def test_queries_never_fail_during_switch_rollback_and_drop(settings: Settings, other: Profile) -> None:
+    loaded = served(settings, load.make(20, [60, 60]))
+    first = serving(settings)
+    filled(settings, other)
+    queries = Queries(settings, loaded.documents[0][0])
+    with queries.running():
+        for _ in range(5):
+            assert switching.switch(other, settings).serving.name == other.name
+            time.sleep(0.05)
+            assert switching.rollback(settings).serving.name == first.name
+            time.sleep(0.05)
+        models.drop(other, settings)
+        time.sleep(0.1)
+    assert queries.failed == []
+    assert queries.answered > 50
+    assert serving(settings).id == first.id
+
+
+def test_queries_never_fail_while_the_model_that_served_is_dropped(settings: Settings, other: Profile) -> None:
+    """Again and again another one: each round asks of a profile that may be gone the next moment."""
+    loaded = served(settings, load.make(10, [60]))
+    first = serving(settings)
+    queries = Queries(settings, loaded.documents[0][0])
+    with queries.running():
+        for _ in range(6):
+            another = made(settings, dimensions=128)
+            filled(settings, another)
+            switching.switch(another, settings)
+            time.sleep(0.05)
+            switching.switch(first, settings)
+            models.drop(another, settings)
+    assert queries.failed == []
+    assert queries.answered > 30
+
+
+def test_a_search_whose_profile_is_dropped_under_it_asks_the_one_that_serves_now(settings: Settings, other: Profile) -> None:
+    served(settings, [[TIDE]])
+    first = serving(settings)
+    filled(settings, other)
+    switching.switch(other, settings)
+    asked: list[int] = []
+
+    def slow(query: str, profile: Profile, settings: Settings) -> Vectors:
+        asked.append(profile.id)
+        if profile.id == other.id:
+            switching.rollback(settings)
+            models.drop(other, settings)
+        return without_provider(query, profile, settings)
+
+    hits = search(TIDE, Scope.of_buckets(settings.buckets), 3, settings, mode=Mode.HYBRID, embed=slow)
+    assert [hit.text for hit in hits] == [TIDE]
+    assert asked == [other.id, first.id]
+
+
+def test_a_document_that_is_embedded_while_the_switch_happens_ends_with_vectors_of_what_serves_then(
+    settings: Settings, provider: Provider, other: Profile
+) -> None:
+    served(settings, [[TIDE]])
+    filled(settings, other)
+    (identity,) = load.insert(settings, [["A text that comes in meanwhile."]], prefix="new/").ids
+    provider.requests.clear()
+    provider.delay = 0.5
+    thread = threading.Thread(target=embed_document, args=(identity, settings))
+    thread.start()
+    wait_until(lambda: count(settings, "embedding_requests") == 1, 5, "its text is on the way to the first model")
+    switching.switch(other, settings)
+    thread.join()
+    assert status_of(settings, "new/000000.txt").status is Status.INDEXED
+    assert len(provider.requests) == 2
+    assert covered(settings, other).lacking == 0
+    assert "new/000000.txt" in {hit.key for hit in search_vectors(settings, "A text that comes in meanwhile.")}
+
+
+def test_a_document_whose_table_is_dropped_under_it_loses_no_attempt(
+    settings: Settings, provider: Provider, other: Profile
+) -> None:
+    served(settings, [[TIDE]])
+    filled(settings, other)
+    switching.switch(other, settings)
+    (identity,) = load.insert(settings, [["A text that comes in meanwhile."]], prefix="new/").ids
+    provider.delay = 0.5
+    failures: list[StageFailed] = []
+
+    def run() -> None:
+        try:
+            embed_document(identity, settings)
+        except StageFailed as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: count(settings, "embedding_requests") == 1, 5, "its text is on the way")
+    switching.rollback(settings)
+    models.drop(other, settings)
+    thread.join()
+    assert [failure.code for failure in failures] == ["profile_dropped"]
+    row = status_of(settings, "new/000000.txt")
+    assert (row.status, row.attempts) == (Status.EXTRACTED, 0)
+
+
+def test_the_switch_fills_the_last_few_and_no_more(settings: Settings, other: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    served(settings, load.make(5, [60]))
+    monkeypatch.setattr(switching, "FEW", 4)
+    with pytest.raises(ModelError, match="5 of 5 chunks have no vector of test/other/128: `lex-ingest model backfill") as raised:
+        switching.switch(other, settings)
+    assert raised.value.code == "not_filled"
+    assert serving(settings).id != other.id
+    monkeypatch.setattr(switching, "FEW", 5)
+    switching.switch(other, settings)
+    assert serving(settings).id == other.id
+    assert covered(settings, other).lacking == 0
+
+
+def test_vectors_that_were_taken_away_are_found_missing(settings: Settings, other: Profile) -> None:
+    loaded = served(settings, load.make(3, [60]))
+    filled(settings, other)
+    execute(settings, "UPDATE embedding_fillings SET filled_until = now()")
+    execute(settings, f"DELETE FROM {other.table}")
+    switching.switch(other, settings)
+    assert count(settings, other.table) == len(loaded.texts)
+
+
+def test_documents_that_come_in_all_the_time_don_t_keep_the_switch_from_happening(
+    settings: Settings, provider: Provider, other: Profile
+) -> None:
+    served(settings, [[TIDE]])
+    filled(settings, other)
+    provider.delay = 0.05
+    stop = threading.Event()
+    ended: list[Any] = []
+
+    def come_in() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            (identity,) = load.insert(settings, [[f"Text number {number}."]], prefix=f"new/{number}/").ids
+            ended.append(embed_document(identity, settings))
+
+    threads = [threading.Thread(target=come_in)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(ended) > 3, 10, "documents come in")
+        switching.switch(other, settings)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert all(result is not None for result in ended)
+    assert covered(settings, other).lacking == 0
+    assert covered(settings, other).chunks == len(ended) + 1
+
+
+def test_the_switch_waits_for_who_relies_on_vectors_and_nobody_waits_for_it(
+    settings: Settings, other: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(settings, [[TIDE]])
+    filled(settings, other)
+    monkeypatch.setattr(switching, "_PATIENCE", 0.5)
+
+    def refused() -> None:
+        with pytest.raises(ModelError):
+            switching.switch(other, settings)
+
+    with transaction(settings.database_url) as relying:
+        rely_on(relying)
+        thread = threading.Thread(target=refused)
+        thread.start()
+        time.sleep(0.1)
+        begun = time.monotonic()
+        with transaction(settings.database_url) as another:
+            rely_on(another)
+        assert time.monotonic() - begun < 0.1
+        thread.join()
+        assert serving(settings).id != other.id
+    switching.switch(other, settings)
+    assert serving(settings).id == other.id
+
+
+def test_a_rollback_needs_no_other_backfill(settings: Settings, provider: Provider, other: Profile) -> None:
+    served(settings, [[TIDE]])
+    first = serving(settings)
+    filled(settings, other)
+    switching.switch(other, settings)
+    assert (serving(settings).id, state_of(settings, first).wanted) == (other.id, True)
+    run_stages(settings, put_and_tell(settings, "new.txt", "A text of after the switch."))
+    assert covered(settings, first).lacking == 1
+    fill(first.id, settings)
+    assert covered(settings, first).lacking == 0
+    requests = len(provider.requests)
+    assert switching.rollback(settings).before.id == other.id
+    assert len(provider.requests) == requests
+    assert "new.txt" in {hit.key for hit in search_vectors(settings, "A text of after the switch.")}
+    assert switching.rollback(settings).serving.id == other.id  # and forth again
+
+
+def test_refused_texts_want_to_be_known_of(settings: Settings, provider: Provider, other: Profile) -> None:
+    served(settings, [["One text."], ["Something poisonous."]])
+    provider.behave(poison="poisonous")
+    filled(settings, other)
+    with pytest.raises(ModelError, match=r"refuses 1 of the texts: .* `lex-ingest model switch test/other/128 --incomplete`"):
+        switching.switch(other, settings)
+    assert switching.switch(other, settings, incomplete=True).refused == 1
+    hits = search("poisonous", Scope.of_buckets(settings.buckets), 3, settings, embed=without_provider)
+    assert "Something poisonous." in {hit.text for hit in hits}
+
+
+def test_without_the_index_that_its_size_wants_nothing_is_switched(
+    settings: Settings, other: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(settings, load.make(10, [60]))
+    filled(settings, other)
+    monkeypatch.setattr(vector_index, "INDEX_FROM", 10)
+    with pytest.raises(ModelError, match="has no index yet") as raised:
+        switching.switch(other, settings)
+    assert raised.value.code == "no_index"
+    assert backfilling.build_index(other, settings)
+    switching.switch(other, settings)
+    assert serving(settings).id == other.id
+
+
+def test_the_one_that_serves_is_not_dropped_nor_switched_to(settings: Settings) -> None:
+    first = serving(settings)
+    served(settings, [[TIDE]])
+    with pytest.raises(ModelError, match="serves: `lex-ingest model switch` to another one first"):
+        models.drop(first, settings)
+    with pytest.raises(ModelError, match="serves already"):
+        switching.switch(first, settings)
+    assert count(settings, first.table) == 1
+
+
+def test_a_table_that_somebody_works_with_is_dropped_later(
+    settings: Settings, other: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_LOCK_TIMEOUT", "50ms")
+    with transaction(settings.database_url) as reading:
+        reading.exec_driver_sql(f"SELECT count(*) FROM {other.table}")
+        with pytest.raises(ModelError, match="drop it later"):
+            models.drop(other, settings)
+    models.drop(other, settings)
+    with pytest.raises(ModelError, match="there is no profile 'other'; there are: "):
+        models.find("other", settings)

@@ -1,0 +1,67 @@
+"""How money is written in settings: a day's budget, and prices of models. Standard library only, and never a float."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import NamedTuple
+
+_TOKENS = "t"
+
+
+class Budget(NamedTuple):
+    """What a day (UTC) may cost: so many dollars, or so many tokens."""
+
+    amount: Decimal
+    in_tokens: bool
+
+    def __str__(self) -> str:
+        return self.say(self.amount)
+
+    def say(self, amount: Decimal) -> str:
+        """An amount in this budget's unit, for people."""
+        return f"{int(amount):,} tokens" if self.in_tokens else dollars(amount)
+
+
+def dollars(amount: Decimal) -> str:
+    """Dollars with two decimals, or with as many as are needed, at most six (a micro-dollar): ``5.00 USD``, ``0.000142 USD``."""
+    whole, _, rest = f"{amount:.6f}".partition(".")
+    return f"{whole}.{rest.rstrip('0'):0<2} USD"
+
+
+def read_budget(value: str) -> Budget:
+    """Read ``5`` or ``5.00`` (dollars) or ``2000000t`` (tokens).
+
+    Raises:
+        ValueError: it is neither, or not more than 0: to spend nothing at all, stop the workers.
+    """
+    in_tokens = value.endswith(_TOKENS)
+    amount = _decimal(value.removesuffix(_TOKENS))
+    if amount is None or amount <= 0 or (in_tokens and amount != int(amount)):
+        raise ValueError("must be dollars such as 5.00, or tokens such as 2000000t, and more than 0")
+    return Budget(amount, in_tokens)
+
+
+def read_prices(value: str) -> tuple[tuple[str, Decimal], ...]:
+    """Read ``model=dollars`` pairs with commas between them; the price is for a million input tokens. A name may hold ``=``.
+
+    Raises:
+        ValueError: one is not of that form, is negative, or stands twice.
+    """
+    prices: dict[str, Decimal] = {}
+    for pair in filter(None, (part.strip() for part in value.split(","))):
+        model, _, price = (part.strip() for part in pair.rpartition("="))
+        amount = _decimal(price)
+        if not model or amount is None or amount < 0:
+            raise ValueError(f"{pair!r} is not of the form model=dollars for a million tokens")
+        if model in prices:
+            raise ValueError(f"{model!r} has two prices")
+        prices[model] = amount
+    return tuple(prices.items())
+
+
+def _decimal(value: str) -> Decimal | None:
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None

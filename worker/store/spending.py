@@ -1,0 +1,227 @@
+"""The cost ledger's SQL: a request is announced before it goes out, and confirmed together with the vectors that it brought.
+
+So at every moment: confirmed <= what the provider counted <= confirmed + unconfirmed. A request whose answer was lost, for the
+network, a killed worker or a commit that failed, stays announced with its bound; nothing is confirmed twice.
+
+Whoever confirms locks announcements, then ``spending`` in the order of documents (``NOBODY`` last), then ``spending_days``: all
+in one order, so that none waits for another in a circle. The day's row is what everybody writes: confirm last, and commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select, text
+
+from worker.domain.spending import Answer, Spent, spent
+from worker.store.spending_models import NOBODY, EmbeddingRequest
+
+# Held by whoever asks for today's budget and then announces: two would both find room for one.
+_BUDGET_LOCK = 0x1E81_0004
+
+# In the order of their ids: whoever confirms the same ones at the same time must not hold one and wait for another.
+_ANNOUNCE = text("""
+INSERT INTO embedding_requests (profile_id, inputs, most_tokens) VALUES (:profile_id, :inputs, :most_tokens) RETURNING id
+""")
+
+_TAKE = text("""
+DELETE FROM embedding_requests WHERE id IN (
+    SELECT id FROM embedding_requests WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE
+)
+RETURNING id, day, profile_id
+""")
+
+# "+" with null is null: then the one that is known counts.
+_ADD = """
+    inputs = {table}.inputs + excluded.inputs,
+    tokens = {table}.tokens + excluded.tokens,
+    micro_dollars = coalesce({table}.micro_dollars + excluded.micro_dollars, {table}.micro_dollars, excluded.micro_dollars),
+    unpriced_tokens = {table}.unpriced_tokens + excluded.unpriced_tokens
+"""
+
+_ADD_TO_DOCUMENTS = text(f"""
+INSERT INTO spending (document_id, day, profile_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens)
+SELECT * FROM unnest(
+    CAST(:documents AS uuid[]), CAST(:days AS date[]), CAST(:profiles AS int[]), CAST(:purposes AS text[]),
+    CAST(:inputs AS bigint[]), CAST(:tokens AS bigint[]), CAST(:money AS numeric[]), CAST(:unpriced AS bigint[])
+) AS new (document_id, day, profile_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens)
+ORDER BY document_id, day, profile_id, purpose
+ON CONFLICT (document_id, day, profile_id, purpose) DO UPDATE SET {_ADD.format(table="spending")}
+""")
+
+_ADD_TO_DAYS = text(f"""
+INSERT INTO spending_days (day, profile_id, requests, inputs, tokens, micro_dollars, unpriced_tokens)
+SELECT * FROM unnest(
+    CAST(:days AS date[]), CAST(:profiles AS int[]), CAST(:requests AS bigint[]),
+    CAST(:inputs AS bigint[]), CAST(:tokens AS bigint[]), CAST(:money AS numeric[]), CAST(:unpriced AS bigint[])
+) AS new (day, profile_id, requests, inputs, tokens, micro_dollars, unpriced_tokens)
+ORDER BY day, profile_id
+ON CONFLICT (day, profile_id) DO UPDATE SET
+    requests = spending_days.requests + excluded.requests, {_ADD.format(table="spending_days")}
+""")
+
+# What was announced in these days (null: no bound) and is not confirmed, given up or not.
+_UNCONFIRMED = """
+SELECT day, profile_id, sum(requests)::bigint AS requests, sum(inputs)::bigint AS inputs, sum(most_tokens)::bigint AS most_tokens
+FROM (
+    SELECT day, profile_id, 1 AS requests, inputs, most_tokens FROM embedding_requests
+    UNION ALL
+    SELECT day, profile_id, unanswered_requests, unanswered_inputs, unanswered_most_tokens FROM spending_days
+    WHERE unanswered_requests > 0
+) AS announced
+WHERE day >= coalesce(:since, day) AND day <= coalesce(:until, day)
+GROUP BY day, profile_id
+"""
+
+_TODAY = text(f"""
+WITH clock AS (SELECT now() AT TIME ZONE 'UTC' AS time),
+today AS (SELECT time::date AS day, extract(epoch FROM time::date + 1 - time)::float8 AS seconds_left FROM clock),
+announced AS ({_UNCONFIRMED.replace(":since", "(SELECT day FROM today)").replace(":until", "(SELECT day FROM today)")}),
+confirmed AS (SELECT spending_days.* FROM spending_days, today WHERE spending_days.day = today.day)
+SELECT today.day, today.seconds_left, profile_id, profile.model,
+       coalesce(confirmed.inputs, 0) AS inputs, coalesce(confirmed.tokens, 0) AS tokens, confirmed.micro_dollars,
+       coalesce(confirmed.unpriced_tokens, 0) AS unpriced_tokens, coalesce(announced.requests, 0) AS waiting,
+       coalesce(announced.inputs, 0) AS waiting_inputs, coalesce(announced.most_tokens, 0) AS most_tokens
+FROM today LEFT JOIN (confirmed FULL JOIN announced USING (profile_id)) ON true
+LEFT JOIN embedding_profiles AS profile ON profile.id = profile_id
+ORDER BY profile_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Requests of a day (UTC) that are on their way or were never answered: at most so many tokens."""
+
+    day: date
+    profile_id: int
+    requests: int
+    inputs: int
+    most_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileToday:
+    """Today's sums of one profile. ``model`` is None where the profile is gone."""
+
+    profile_id: int
+    model: str | None
+    confirmed: Spent
+    requests: int
+    inputs: int
+    most_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The database's day (UTC), the seconds until the next one, and each profile that something was spent on."""
+
+    day: date
+    seconds_left: float
+    profiles: tuple[ProfileToday, ...]
+
+
+def announce(connection: Connection, profile_id: int, inputs: int, most_tokens: int) -> int:
+    """Write down that a request goes out; commit before it does. ``most_tokens`` must be sure: UTF-8 bytes are.
+
+    Returns:
+        The request's id, for ``confirm`` or ``withdraw``. With neither, it stays unconfirmed: that is what to do with an answer
+        that was lost, can't be read or has no ``usage``.
+    """
+    row = connection.execute(_ANNOUNCE, {"profile_id": profile_id, "inputs": inputs, "most_tokens": most_tokens})
+    return int(row.scalar_one())
+
+
+def withdraw(connection: Connection, request_id: int) -> bool:
+    """Take an announcement back, where it is sure that nothing is billed: no connection, or an answer 4xx (429 among them).
+
+    Not after a timeout or a 5xx. False where it was not there any more.
+    """
+    return connection.execute(delete(EmbeddingRequest).where(EmbeddingRequest.id == request_id)).rowcount > 0
+
+
+def confirm(connection: Connection, answers: Sequence[Answer], price: Decimal | None) -> int:
+    """Count what the provider counted, in the caller's transaction: the one that stores the vectors, as its last step.
+
+    It counts for the day on which the request was sent. An answer whose announcement is not there any more was counted before and
+    is left out, so a transaction whose commit is in doubt may be run again. Where the vectors can't be stored (a lost lease), the
+    tokens were paid for all the same: confirm them in a transaction of their own.
+
+    Args:
+        answers: each with its parts; ``worker.domain.spending.divide`` makes them of a request's ``usage``.
+        price: dollars for a million tokens, None where it is not known.
+
+    Returns:
+        How many of the answers were counted now.
+    """
+    parts = {answer.request_id: answer.parts for answer in answers}
+    taken = connection.execute(_TAKE, {"ids": list(parts)}).all()
+    documents: dict[tuple[UUID, date, int, str], Spent] = {}
+    days: dict[tuple[date, int], Spent] = {}
+    requests: dict[tuple[date, int], int] = {}
+    for row in taken:
+        day = (row.day, row.profile_id)
+        requests[day] = requests.get(day, 0) + 1
+        days.setdefault(day, Spent())
+        for part in parts[row.id]:
+            amount = spent(part.inputs, part.tokens, price)
+            place = (part.document_id or NOBODY, *day, part.purpose.value)
+            documents[place] = documents.get(place, Spent()) + amount
+            days[day] += amount
+    if documents:
+        ids, on, profiles, purposes = (list(column) for column in zip(*documents, strict=True))
+        connection.execute(
+            _ADD_TO_DOCUMENTS,
+            {"documents": ids, "days": on, "profiles": profiles, "purposes": purposes, **_columns(documents.values())},
+        )
+    if days:
+        on, profiles = (list(column) for column in zip(*days, strict=True))
+        counts = list(requests.values())
+        connection.execute(_ADD_TO_DAYS, {"days": on, "profiles": profiles, "requests": counts, **_columns(days.values())})
+    return len(taken)
+
+
+def _columns(amounts: Any) -> dict[str, list[Any]]:
+    rows = list(amounts)
+    return {
+        "inputs": [row.inputs for row in rows],
+        "tokens": [row.tokens for row in rows],
+        "money": [row.micro_dollars for row in rows],
+        "unpriced": [row.unpriced_tokens for row in rows],
+    }
+
+
+def unconfirmed(connection: Connection, since: date | None = None, until: date | None = None) -> list[Unconfirmed]:
+    """What was announced on these days, both included, and is not confirmed; by day and profile."""
+    rows = connection.execute(
+        text(_UNCONFIRMED.replace(":since", "CAST(:since AS date)").replace(":until", "CAST(:until AS date)") + " ORDER BY 1, 2"),
+        {"since": since, "until": until},
+    )
+    return [Unconfirmed(*row) for row in rows]
+
+
+def today(connection: Connection) -> Today:
+    """What was spent and announced today, in one statement: a request that is confirmed meanwhile is seen once."""
+    rows = connection.execute(_TODAY).all()
+    profiles = tuple(
+        ProfileToday(
+            row.profile_id,
+            row.model,
+            Spent(row.inputs, row.tokens, row.micro_dollars, row.unpriced_tokens),
+            row.waiting,
+            row.waiting_inputs,
+            row.most_tokens,
+        )
+        for row in rows
+        if row.profile_id is not None
+    )
+    return Today(rows[0].day, rows[0].seconds_left, profiles)
+
+
+def lock_budget(connection: Connection) -> None:
+    """Until the end of this transaction nobody else announces under a budget."""
+    connection.execute(select(func.pg_advisory_xact_lock(_BUDGET_LOCK)))
