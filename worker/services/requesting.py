@@ -39,13 +39,15 @@ def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOC
     """This process' batcher of the profile, whose owners are documents that pay for ``purpose``. A forked child gets its own:
     threads are not forked."""
     key = (os.getpid(), profile.id, purpose, settings)
+    # Documents and queries go before a backfill, which has the same machine, database and account.
+    in_flight = settings.embedding_in_flight if purpose is Purpose.DOCUMENT else max(1, settings.embedding_in_flight // 3)
     with _making:
         if key not in _batchers:
             _batchers[key] = Batcher(
                 partial(_request, Asking(profile, settings), profile, settings, purpose),
                 min(settings.embedding_batch, MOST_INPUTS),
                 MOST_BYTES,
-                settings.embedding_in_flight,
+                in_flight,
             )
         return _batchers[key]
 
