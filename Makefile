@@ -11,7 +11,7 @@ export PIP_NO_CACHE_DIR := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults corpus lint up down samples lock build-IngestFunction build-DispatchFunction
+.PHONY: help demo test faults corpus embed-report lint up down samples lock build-IngestFunction build-DispatchFunction
 
 help: ## list the targets
 	@sed -n 's/^\([A-Za-z -]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  make %-46s%s\n", $$1, $$2 }'
@@ -29,6 +29,9 @@ faults: .venv/.installed ## kill, freeze, flush and repeat everything, in full; 
 
 corpus: .venv/.installed ## read every file of a corpus and compare with its manifest (DIR=../shared/corpus)
 	@$(BIN)/python -m tests.benchmarks.corpus $(or $(DIR),../shared/corpus)
+
+embed-report: .venv/.installed ## what the embedding provider is asked when documents come, move or change, and when a worker is killed
+	@$(BIN)/python -m tests.benchmarks.embed_report
 
 lint: .venv/.installed ## ruff, mypy, import contracts, cfn-lint
 	$(BIN)/ruff check

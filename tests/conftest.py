@@ -144,6 +144,8 @@ def empty_database(database_url: str) -> None:
         vectors = connection.execute("SELECT 'embeddings_' || id FROM embedding_profiles").fetchall()
         for table in (*tables, *(table for (table,) in vectors)):
             connection.execute(f"DELETE FROM {table}".encode())
+        for (table,) in vectors:
+            connection.execute(f"DROP INDEX IF EXISTS {table}_hnsw".encode())
         # The first profile serves, whatever a test has switched to.
         first = "(SELECT min(id) FROM embedding_profiles)"
         connection.execute(f"UPDATE embedding_profiles SET serving = false, kept_filled = false WHERE id > {first}".encode())

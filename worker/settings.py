@@ -11,9 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker.budget import Budget, read_budget, read_prices
+from worker.setting_values import (
+    MOST_DIMENSIONS,
+    ChunkLimits,
+    Provider,
+    read_chunk_sizes,
+    read_names,
+    read_pdf_engine,
+    read_positive,
+    read_providers,
+    read_seconds,
+    read_vector_type,
+)
 
 
 class SettingsError(ValueError):
@@ -24,132 +36,64 @@ def _variable(name: str, default: Any, help: str, read: Callable[[str], Any] = s
     return field(default=default, metadata={"variable": name, "help": help, "read": read}, repr=not secret)
 
 
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def _positive(value: str) -> int:
-    number = int(value)
-    if number <= 0:
-        raise ValueError("must be greater than 0")
-    return number
-
-
-def _seconds(value: str) -> float:
-    number = float(value)
-    if number <= 0:
-        raise ValueError("must be greater than 0")
-    return number
-
-
-def _pdf_engine(value: str) -> str:
-    if value not in ("auto", "pdfium", "pdfminer"):
-        raise ValueError("must be auto, pdfium or pdfminer")
-    return value
-
-
-def _vector_type(value: str) -> str:
-    if value not in _MOST_DIMENSIONS:
-        raise ValueError("must be halfvec or vector")
-    return value
-
-
-# What pgvector's HNSW index takes of each type (pgvector README, "HNSW").
-_MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
-
-
-def _keys(value: str) -> tuple[tuple[str, str], ...]:
-    pairs = tuple(pair.partition("=")[::2] for pair in _names(value))
-    if not all(name and key for name, key in pairs):
-        raise ValueError("must be name=key, name=key …")
-    return pairs
-
-
-class ChunkLimits(NamedTuple):
-    """Characters in a chunk, at most, and how many of them it may share with the one before."""
-
-    size: int
-    overlap: int
-
-    @property
-    def usable(self) -> bool:
-        return self.size > 0 and 0 <= self.overlap <= self.size // 2
-
-
-def _chunk_sizes(value: str) -> tuple[tuple[str, ChunkLimits], ...]:
-    """Read ``prefix=size/overlap`` pairs, the longest prefix first. A prefix may hold ``=``, and no comma."""
-    rules: dict[str, ChunkLimits] = {}
-    for rule in _names(value):
-        prefix, _, limits = rule.rpartition("=")
-        numbers = limits.split("/")
-        if not prefix or len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-            raise ValueError(f"{rule!r} is not of the form prefix=size/overlap")
-        if prefix in rules:
-            raise ValueError(f"{prefix!r} has two sizes")
-        rules[prefix] = ChunkLimits(*map(int, numbers))
-        if not rules[prefix].usable:
-            raise ValueError(f"the overlap of {prefix!r} must be from 0 to half of its size")
-    return tuple(sorted(rules.items(), key=lambda rule: len(rule[0]), reverse=True))
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that an operator may set. Durations are in seconds, sizes in bytes or characters as named."""
 
     database_url: str = _variable("DATABASE_URL", "", "PostgreSQL, as `postgresql://user:password@host:5432/name`", secret=True)
     redis_url: str = _variable("REDIS_URL", "", "Redis or Valkey: Celery's broker and result backend", secret=True)
-    buckets: tuple[str, ...] = _variable("BUCKET", (), "the bucket, or several with commas: no other is read", _names)
+    buckets: tuple[str, ...] = _variable("BUCKET", (), "the bucket, or several with commas: no other is read", read_names)
     openai_api_key: str = _variable("OPENAI_API_KEY", "", "key of the embedding provider", secret=True)
     openai_base_url: str | None = _variable("OPENAI_BASE_URL", None, "another OpenAI-compatible provider")
     embedding_provider: str = _variable("LEX_INGEST_EMBEDDING_PROVIDER", "openai", "name under which vectors are kept apart")
     embedding_model: str = _variable("LEX_INGEST_EMBEDDING_MODEL", "text-embedding-3-small", "model name sent to the provider")
     embedding_dimensions: int = _variable(
-        "LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 4000 (`vector`: 2000)", _positive
+        "LEX_INGEST_EMBEDDING_DIMENSIONS", 1536, "length of its vectors, at most 4000 (`vector`: 2000)", read_positive
     )
     vector_type: str = _variable(
-        "LEX_INGEST_VECTOR_TYPE", "halfvec", "how new tables keep a number: `halfvec` in 2 bytes, `vector` in 4", _vector_type
+        "LEX_INGEST_VECTOR_TYPE", "halfvec", "how new tables keep a number: `halfvec` in 2 bytes, `vector` in 4", read_vector_type
     )
     embedding_send_dimensions: bool = _variable(
         "LEX_INGEST_EMBEDDING_SEND_DIMENSIONS", False, "`1` to ask the provider for that length", lambda value: value == "1"
     )
-    embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", _positive)
+    embedding_batch: int = _variable("LEX_INGEST_EMBEDDING_BATCH", 128, "chunks in one provider request, at most", read_positive)
     embedding_in_flight: int = _variable(
-        "LEX_INGEST_EMBEDDING_IN_FLIGHT", 12, "provider requests on their way at a time in each process", _positive
+        "LEX_INGEST_EMBEDDING_IN_FLIGHT", 16, "provider requests on their way at a time in each process", read_positive
     )
     embedding_max_tokens: int = _variable(
         "LEX_INGEST_EMBEDDING_MAX_TOKENS",
         8192,
         "tokens in the longest text that the model takes; a longer one is embedded in parts",
-        _positive,
+        read_positive,
     )
     embedding_timeout: float = _variable(
-        "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", _seconds
+        "LEX_INGEST_EMBEDDING_TIMEOUT", 60.0, "seconds that one provider request may take", read_seconds
     )
-    provider_keys: tuple[tuple[str, str], ...] = _variable(
-        "LEX_INGEST_PROVIDER_KEYS",
+    providers: tuple[tuple[str, Provider], ...] = _variable(
+        "LEX_INGEST_PROVIDERS",
         (),
-        "keys of further providers: `name=key,name=key` (`lex-ingest model add`)",
-        _keys,
-        secret=True,
+        "keys of other providers, for `lex-ingest model`: `name=key`, `name=key@URL`",
+        read_providers,
+        True,
     )
     tenants: tuple[str, ...] = _variable(
-        "LEX_INGEST_TENANTS", (), "key prefixes that share no stored vector: `acme/,globex/`", _names
+        "LEX_INGEST_TENANTS", (), "key prefixes that share no stored vector: `acme/,globex/`", read_names
     )
-    hnsw_m: int = _variable("LEX_INGEST_HNSW_M", 16, "neighbours of a vector in a new index (pgvector's `m`)", _positive)
+    hnsw_m: int = _variable("LEX_INGEST_HNSW_M", 16, "neighbours of a vector in a new index (pgvector's `m`)", read_positive)
     hnsw_ef_construction: int = _variable(
-        "LEX_INGEST_HNSW_EF_CONSTRUCTION", 64, "candidates while an index is built (pgvector's `ef_construction`)", _positive
+        "LEX_INGEST_HNSW_EF_CONSTRUCTION", 64, "candidates while an index is built (pgvector's `ef_construction`)", read_positive
     )
     requests_per_minute: int | None = _variable(
-        "LEX_INGEST_REQUESTS_PER_MINUTE", None, "the provider account's limit, which all workers keep together", _positive
+        "LEX_INGEST_REQUESTS_PER_MINUTE", None, "the provider account's limit, which all workers keep together", read_positive
     )
     tokens_per_minute: int | None = _variable(
-        "LEX_INGEST_TOKENS_PER_MINUTE", None, "the same in tokens; none is set: no limit of ours", _positive
+        "LEX_INGEST_TOKENS_PER_MINUTE", None, "the same in tokens; none is set: no limit of ours", read_positive
     )
     embedding_processes: int = _variable(
         "LEX_INGEST_EMBEDDING_PROCESSES",
         4,
         "processes that embed, of all workers together: with Redis away each keeps to such a part of both limits",
-        _positive,
+        read_positive,
     )
     budget_per_day: Budget | None = _variable(  # noqa: RUF009 - a Budget is a tuple, so it can't change
         "LEX_INGEST_BUDGET_PER_DAY",
@@ -163,43 +107,52 @@ class Settings:
     text_search: str = _variable(
         "LEX_INGEST_TEXT_SEARCH", "english", "language of full text search: a configuration of PostgreSQL's, or `simple`"
     )
-    chunk_size: int = _variable("LEX_INGEST_CHUNK_SIZE", 4000, "characters in a chunk, at most", _positive)
+    chunk_size: int = _variable("LEX_INGEST_CHUNK_SIZE", 4000, "characters in a chunk, at most", read_positive)
     chunk_overlap: int = _variable("LEX_INGEST_CHUNK_OVERLAP", 400, "characters that neighbouring chunks share", int)
     chunk_sizes: tuple[tuple[str, ChunkLimits], ...] = _variable(
-        "LEX_INGEST_CHUNK_SIZES", (), "size/overlap by key prefix, the longest wins: `legal/=2000/200,code/=1500/0`", _chunk_sizes
+        "LEX_INGEST_CHUNK_SIZES",
+        (),
+        "size/overlap by key prefix, the longest wins: `legal/=2000/200,code/=1500/0`",
+        read_chunk_sizes,
     )
     max_object_bytes: int = _variable(
-        "LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", _positive
+        "LEX_INGEST_MAX_OBJECT_BYTES", 200_000_000, "larger objects end FAILED `too_large`", read_positive
     )
-    max_text_chars: int = _variable("LEX_INGEST_MAX_TEXT_CHARS", 20_000_000, "longer texts end FAILED `too_large`", _positive)
+    max_text_chars: int = _variable("LEX_INGEST_MAX_TEXT_CHARS", 20_000_000, "longer texts end FAILED `too_large`", read_positive)
     pdf_engine: str = _variable(
-        "LEX_INGEST_PDF_ENGINE", "auto", "what reads PDFs: `auto`, `pdfium` or `pdfminer` alone", _pdf_engine
+        "LEX_INGEST_PDF_ENGINE", "auto", "what reads PDFs: `auto`, `pdfium` or `pdfminer` alone", read_pdf_engine
     )
     extract_timeout: float = _variable(
-        "LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take, at most", _seconds
+        "LEX_INGEST_EXTRACT_TIMEOUT", 300.0, "seconds that reading one file may take, at most", read_seconds
     )
     extract_memory: int = _variable(
-        "LEX_INGEST_EXTRACT_MEMORY", 640_000_000, "bytes that a process may take for reading one file", _positive
+        "LEX_INGEST_EXTRACT_MEMORY", 640_000_000, "bytes that a process may take for reading one file", read_positive
     )
-    lease: float = _variable("LEX_INGEST_LEASE", 30.0, "seconds after which a silent worker has lost its document", _seconds)
-    tick: float = _variable("LEX_INGEST_TICK", 5.0, "seconds between two ticks of the dispatcher", _seconds)
+    lease: float = _variable("LEX_INGEST_LEASE", 30.0, "seconds after which a silent worker has lost its document", read_seconds)
+    tick: float = _variable("LEX_INGEST_TICK", 5.0, "seconds between two ticks of the dispatcher", read_seconds)
     requeue_after: float = _variable(
-        "LEX_INGEST_REQUEUE_AFTER", 8.0, "seconds after which an unanswered wake-up is sent again", _seconds
+        "LEX_INGEST_REQUEUE_AFTER", 8.0, "seconds after which an unanswered wake-up is sent again", read_seconds
     )
-    low_water: int = _variable("LEX_INGEST_LOW_WATER", 200, "messages in a queue above which the dispatcher waits", _positive)
+    low_water: int = _variable("LEX_INGEST_LOW_WATER", 200, "messages in a queue above which the dispatcher waits", read_positive)
     shutdown_grace: float = _variable(
-        "LEX_INGEST_SHUTDOWN_GRACE", 20.0, "seconds that documents may go on after SIGTERM before they are handed back", _seconds
+        "LEX_INGEST_SHUTDOWN_GRACE",
+        20.0,
+        "seconds that documents may go on after SIGTERM before they are handed back",
+        read_seconds,
     )
     erase_after: float = _variable(
-        "LEX_INGEST_ERASE_AFTER", 72_000.0, "seconds after a removal until its key and cached vectors are erased too", _seconds
+        "LEX_INGEST_ERASE_AFTER",
+        72_000.0,
+        "seconds after a removal until its key and its texts' vectors are erased too",
+        read_seconds,
     )
-    ledger_days: int = _variable("LEX_INGEST_LEDGER_DAYS", 14, "days that received events are kept in the ledger", _positive)
+    ledger_days: int = _variable("LEX_INGEST_LEDGER_DAYS", 14, "days that received events are kept in the ledger", read_positive)
     log_level: str = _variable("LEX_INGEST_LOG_LEVEL", "INFO", "level of the JSON logs")
 
     def __post_init__(self) -> None:
         if not ChunkLimits(self.chunk_size, self.chunk_overlap).usable:
             raise SettingsError("LEX_INGEST_CHUNK_OVERLAP must be from 0 to half of LEX_INGEST_CHUNK_SIZE")
-        most = _MOST_DIMENSIONS[self.vector_type]
+        most = MOST_DIMENSIONS[self.vector_type]
         if self.embedding_dimensions > most:
             raise SettingsError(
                 f"LEX_INGEST_EMBEDDING_DIMENSIONS: pgvector indexes a {self.vector_type} of at most {most} dimensions"

@@ -76,7 +76,7 @@ def purge(
         raise typer.Exit(1)
     if not as_json:
         what = f"{'the document and ' if purged.document else ''}{purged.events} events in the ledger"
-        console.print(f"erased {visible_key(key)}: {what}, and every cached vector that no document needs", soft_wrap=True)
+        console.print(f"erased {visible_key(key)}: {what}, and every vector that no document needs", soft_wrap=True)
 
 
 def doctor(

@@ -66,10 +66,20 @@ def up(
 
 
 def _embedded_by(environment: Mapping[str, str]) -> str:
-    """Which model embeds: another one than before finds nothing of what that one has indexed."""
+    """Which model embeds, and what to do where the settings name another one."""
+    from worker.services.models import serving
+
     settings = Settings.from_environment(environment)
-    where = "on this machine" if settings.embedding_provider == "local" else settings.openai_base_url or "at OpenAI"
-    return f"embeddings      {settings.embedding_model} {where} ({settings.embedding_dimensions} dimensions)"
+    profile = serving(settings)
+    if profile is None:
+        return "embeddings      no model: run `lex-ingest migrate`"
+    own = profile.provider == settings.embedding_provider
+    where = profile.base_url or (settings.openai_base_url if own else None) or f"at {profile.provider}"
+    said = "on this machine" if profile.provider == "local" else where
+    line = f"embeddings      {profile.model} {said} ({profile.dimensions} dimensions)"
+    if own and (profile.model, profile.dimensions) == (settings.embedding_model, settings.embedding_dimensions):
+        return line
+    return f"{line}, which indexed what is there; `lex-ingest model` changes to {settings.embedding_model}"
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

@@ -38,9 +38,11 @@ def of_user(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 
-def wanted(parts: tuple[str, ...], user: Mapping[str, str]) -> tuple[str, ...]:
-    """The parts without the model server where the user has a provider's key."""
-    return tuple(part for part in PARTS if part in parts and not (part == "embeddings" and user.get("OPENAI_API_KEY")))
+def wanted(parts: tuple[str, ...], user: Mapping[str, str], folder: Folder) -> tuple[str, ...]:
+    """The parts without the model server where the user has a provider's key, and the folder never had that server: an index
+    that it made answers queries by it until another model has been switched to."""
+    needless = bool(user.get("OPENAI_API_KEY")) and "embeddings" not in folder.secrets
+    return tuple(part for part in PARTS if part in parts and not (part == "embeddings" and needless))
 
 
 def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -> dict[str, str]:
@@ -59,18 +61,23 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
         environment["DATABASE_URL"] = postgres.url(folder)
     if "valkey" in parts:
         environment["REDIS_URL"] = f"redis://:{folder.secret('valkey')}@127.0.0.1:{folder.ports['valkey']}/0"
-    if "embeddings" in parts:
+    own = "embeddings" in parts
+    key = _OWN_KEY + folder.secret("embeddings") if own else ""
+    url = f"http://127.0.0.1:{folder.ports['embeddings']}/v1" if own else ""
+    if user.get("OPENAI_API_KEY"):
+        environment |= {name: user[name] for name in _PROVIDER if user.get(name)}
+        if own:
+            others = [other for other in environment.get("LEX_INGEST_PROVIDERS", "").split(",") if other]
+            environment["LEX_INGEST_PROVIDERS"] = ",".join([*others, f"local={key}@{url}"])
+    elif own:
         environment |= {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{folder.ports['embeddings']}/v1",
-            "OPENAI_API_KEY": _OWN_KEY + folder.secret("embeddings"), "LEX_INGEST_EMBEDDING_PROVIDER": "local",
+            "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key, "LEX_INGEST_EMBEDDING_PROVIDER": "local",
             # The names of infra.local.minilm, which is not imported here: it would bring numpy and onnxruntime.
             "LEX_INGEST_EMBEDDING_MODEL": "all-minilm-l6-v2-int8", "LEX_INGEST_EMBEDDING_DIMENSIONS": "384",
             # It has the machine's cores, one request at a time: what waits before it for long would be given up.
             "LEX_INGEST_EMBEDDING_IN_FLIGHT": user.get("LEX_INGEST_EMBEDDING_IN_FLIGHT", "2"),
             "LEX_INGEST_EMBEDDING_BATCH": user.get("LEX_INGEST_EMBEDDING_BATCH", "64"),
         }  # fmt: skip
-    elif user.get("OPENAI_API_KEY"):
-        environment |= {name: user[name] for name in _PROVIDER if user.get(name)}
     return environment
 
 
@@ -89,7 +96,7 @@ def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -
     function |= {
         "POWERTOOLS_SERVICE_NAME": "lex-ingest", "POWERTOOLS_METRICS_NAMESPACE": "LexIngest", "POWERTOOLS_TRACE_DISABLED": "true",
     }  # fmt: skip
-    model = base | {"LEX_LOCAL_KEY": _OWN_KEY + folder.secret("embeddings")}
+    model = base | ({"LEX_LOCAL_KEY": _OWN_KEY + folder.secret("embeddings")} if "embeddings" in parts else {})
     # Without what lone workers do for others: it would cost a second at each start and each time Valkey comes back.
     celery = "celery -A worker.celery_app worker --without-mingle --without-gossip --loglevel INFO"
     worker = f"{celery} --hostname worker@%h -Q lex.documents,lex.extraction --concurrency {max(2, os.cpu_count() or 2)}"

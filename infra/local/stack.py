@@ -100,8 +100,8 @@ def up(
     path = data_dir.absolute()
     create(path)
     user = catalogue.of_user(os.environ)
-    names = catalogue.wanted(parts, user)
     with Folder.locked(path) as folder:
+        names = catalogue.wanted(parts, user, folder)
         if running := find(path):
             if missing := set(names) - set(running.part_names):
                 lacks = ", ".join(sorted(missing))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -181,9 +182,10 @@ def test_a_document_waits_for_the_budget_with_its_attempts_unspent_and_status_sa
 
 def test_doctor_says_how_much_of_the_budget_is_used(budgeted: Budgeted, settings: Settings) -> None:
     spend(settings, part(ONE, 1_000_000))
-    assert found_by_doctor(settings, "budget") == Check(
-        "budget", True, "none is set; today 1,000,000 tokens, `lex-ingest cost` has more"
-    )
+    # With the few that the doctor's own question to the provider cost.
+    found = found_by_doctor(settings, "budget")
+    assert found.ok
+    assert re.fullmatch("none is set; today 1,000,0[01][0-9] tokens, `lex-ingest cost` has more", found.found)
     assert found_by_doctor(budgeted("5"), "budget") == Check("budget", True, "0.02 USD of 5.00 USD today (UTC)")
     spent = found_by_doctor(budgeted("0.01"), "budget")
     assert (spent.ok, spent.found) == (False, "0.02 USD of 0.01 USD today (UTC): used up")

@@ -60,7 +60,7 @@ def extract(path, limits):
     return Extraction((Block(json.dumps(answer)),), "application/x-curious", "curious")
 """
 # One defence alone: the files' without the filter of system calls, and the filter without the files'.
-FILES_ALONE = PARSER + "confinement.refuse_system_calls = lambda: True\n"
+FILES_ALONE = PARSER + "confinement.syscall_filter.refuse_system_calls = lambda: True\n"
 FILTER_ALONE = PARSER + "confinement.Confinement._restrict_files = lambda *_: None\n"
 needs_landlock = pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock: what holds without is tested")
 

@@ -17,7 +17,7 @@ from tests.support.provider import Provider
 from tests.support.provider_server import ProviderProcess
 from tests.support.valkey import start_valkey
 from worker.domain.errors import Throttled
-from worker.domain.rates import Buckets, Rates
+from worker.domain.rates import Buckets, Rates, TokenRatio
 from worker.embed.rate_limit import RateLimiter
 
 Make = Callable[..., RateLimiter]
@@ -116,7 +116,7 @@ def test_the_script_does_what_the_arithmetic_does(make: Make) -> None:
     for size in (200, 7000, 10, 10, 10, 10, 10, 90_000, 2, 30_000, 1):
         reservation = limiter.reserve(size, 10_000)
         at = time.monotonic() - begun + reservation.wait
-        assert reservation.tokens == -(-size // 2)
+        assert reservation.tokens == TokenRatio().tokens_of(size)
         assert at == pytest.approx(buckets.reserve(rates, 0, reservation.tokens, 10_000), abs=1.0)
 
 
@@ -163,14 +163,14 @@ def test_the_longer_of_two_pauses_holds_and_none_is_longer_than_an_hour(make: Ma
     assert limiter.reserve(1, most_wait=1e12).wait <= 3600 * 1.1
 
 
-@pytest.mark.parametrize(("used", "difference"), [(100, -9.2), (3000, 20.4), (1000, 0.0), (None, 0.0), (0, 0.0)])
+@pytest.mark.parametrize(("used", "difference"), [(100, -6.1), (3000, 23.5), (700, 0.0), (None, 0.0), (0, 0.0)])
 def test_settling_corrects_what_was_estimated(make: Make, used: int | None, difference: float) -> None:
     limiter = make(tokens=6000)
     reservation = limiter.reserve(2000)
-    assert reservation.tokens == 1000
+    assert reservation.tokens == 700
     reservation.settle(used)
-    # A debt of 900 over the bucket of 100, at 98 a second; 1 token is what a text of a byte takes.
-    assert limiter.reserve(1).wait == pytest.approx(901 / 98 + difference, abs=1.5)
+    # 700 tokens, of which the bucket had 100, are paid off at 98 a second; a text of one byte takes 1 token.
+    assert limiter.reserve(1).wait == pytest.approx(601 / 98 + difference, abs=1.5)
 
 
 def test_what_one_learns_all_know(make: Make) -> None:

@@ -50,7 +50,7 @@ def test_a_process_that_never_saw_valkey_has_its_share_too() -> None:
         limiter.reserve(20_000, most_wait=1)
     reservation = limiter.reserve(2000)
     reservation.settle(500)
-    assert limiter.reserve(2000).tokens < 1000, "it learns by itself"
+    assert limiter.reserve(2000).tokens < 700, "it learns by itself"
     limiter.pause(50)
     assert limiter.reserve(1, most_wait=1000).wait > 49
     limiter.close()

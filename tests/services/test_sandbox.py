@@ -25,11 +25,14 @@ from worker.extract.confinement import Confinement
 Confinement.enter = lambda *_: None
 """
 PARSERS = """
-import ctypes, json, os, signal, sys, time
+import ctypes, json, os, signal, sys, threading, time
 from worker.domain.text import Block, Extraction
 from worker.extract.registry import Format
 
 FORMATS = (Format("hostile", "application/x-hostile", __name__, magic=(b"HOSTILE ",)),)
+
+hooks = []
+os.register_at_fork(after_in_child=lambda: hooks.append("run"))
 
 def answer(text):
     return Extraction((Block(text),), "application/x-hostile", "hostile")
@@ -68,6 +71,8 @@ def extract(path, limits):
             os._exit(0)
         while True:
             os.write(out, b"x" * 65536)
+    if deed == "fork":
+        return answer(json.dumps([hooks, threading.current_thread() is threading.main_thread()]))
     if deed == "show":
         seen = {"environment": dict(os.environ), "descriptors": sorted(descriptors().values()), "modules": sorted(sys.modules)}
         return answer(json.dumps(seen))
@@ -175,6 +180,10 @@ def test_a_child_sees_no_secret_and_no_descriptor_of_the_worker(
     assert shown.count("socket:") == 0
     assert '"celery"' not in shown
     assert '"sqlalchemy"' not in shown
+
+
+def test_a_child_runs_nobodys_hooks_and_is_its_main_thread(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert read(sandbox, tmp_path, "HOSTILE fork") == "[[], true]"
 
 
 def test_a_child_cannot_write_a_file(sandbox: Sandbox, tmp_path: Path) -> None:

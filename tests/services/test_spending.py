@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from tests.conftest import wait_until
 from tests.support.documents import TIDE, count, delete_object, execute, put_and_tell, tell
 from tests.support.spending import announced, confirmed, part, profile_of, spend, sums
 from worker.domain.spending import Answer, Purpose, Spent, divide
-from worker.services.housekeeping import tidy
+from worker.services.housekeeping import Tidied, tidy
 from worker.services.purge import purge
 from worker.settings import Settings
 from worker.store import spending
@@ -32,6 +33,11 @@ def waiting(settings: Settings) -> list[tuple[int, int, int]]:
 def rows(settings: Settings, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(settings.database_url) as connection:
         return connection.execute(statement.encode()).fetchall()
+
+
+def prune(settings: Settings) -> Tidied:
+    with psycopg.connect(settings.database_url) as connection:
+        return tidy(connection, settings)
 
 
 def test_a_request_is_unconfirmed_until_it_is_confirmed_with_its_parts(settings: Settings) -> None:
@@ -155,10 +161,10 @@ def test_confirmers_of_the_same_documents_never_wait_in_a_circle_and_lose_nothin
     documents: list[UUID | None] = [None, *(uuid4() for _ in range(12))]
     barrier = Barrier(8)
 
-    def work(seed: int) -> tuple[int, int]:
+    def work(seed: int) -> tuple[int, int, int]:
         order = random.Random(seed)
         barrier.wait()
-        inputs = tokens = 0
+        inputs = tokens = requests = 0
         for _ in range(15):
             answers = []
             for _ in range(order.randint(1, 3)):
@@ -168,13 +174,15 @@ def test_confirmers_of_the_same_documents_never_wait_in_a_circle_and_lose_nothin
                 answers.append(Answer(announced(settings, len(texts), 20_000), divide(usage, texts)))
             order.shuffle(answers)
             assert confirmed(settings, *answers) == len(answers)
-        return inputs, tokens
+            requests += len(answers)
+        return inputs, tokens, requests
 
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(work, range(8)))
-    inputs, tokens = sum(each[0] for each in done), sum(each[1] for each in done)
+    inputs, tokens, requests = (sum(column) for column in zip(*done, strict=True))
     money = tokens * Decimal("0.02")
     assert sums(settings, "spending") == sums(settings, "spending_days") == (inputs, tokens, money, 0)
+    assert rows(settings, "SELECT requests FROM spending_days") == [(requests,)]
     assert waiting(settings) == []
     assert count(settings, "spending") == len(documents)
 
@@ -196,19 +204,22 @@ def test_with_lost_answers_the_provider_s_figure_is_between_the_two(settings: Se
 
 
 def test_old_announcements_become_a_figure_of_their_day_and_stay_unconfirmed(settings: Settings) -> None:
-    old = [announced(settings, inputs=2, most_tokens=30), announced(settings, inputs=3, most_tokens=40)]
+    old = announced(settings, inputs=2, most_tokens=30)
+    announced(settings, inputs=3, most_tokens=40)
     execute(settings, "UPDATE embedding_requests SET sent_at = now() - interval '49 hours', day = '2026-03-01'")
     announced(settings, inputs=1, most_tokens=5)
     execute(settings, "UPDATE embedding_requests SET sent_at = now() - interval '47 hours' WHERE inputs = 1")
     before = waiting(settings)
     for number in (2, 0):
-        with psycopg.connect(settings.database_url) as connection:
-            assert tidy(connection, settings).announcements == number
+        assert prune(settings).announcements == number
         assert waiting(settings) == before == [(2, 5, 70), (1, 1, 5)]
     assert count(settings, "embedding_requests") == 1
-    assert confirmed(settings, Answer(old[0], (part(ONE, 10),))) == 0
+    assert confirmed(settings, Answer(old, (part(ONE, 10),))) == 0
+    execute(settings, "UPDATE embedding_requests SET sent_at = now() - interval '49 hours', day = '2026-03-01'")
+    assert prune(settings).announcements == 1
+    assert waiting(settings) == [(3, 6, 75)]
     spend(settings, part(ONE, 10))
-    assert sum(row[2] for row in waiting(settings)) == 75
+    assert waiting(settings) == [(3, 6, 75)]
 
 
 @pytest.mark.parametrize("way", ["in time", "at once"])
@@ -223,8 +234,7 @@ def test_what_was_spent_for_a_document_stays_when_it_is_erased_without_its_id(se
     tell(settings, key, removed=True)
     if way == "in time":
         execute(settings, "UPDATE documents SET status = 'DELETED', due_at = NULL WHERE key = %s", key)
-        with psycopg.connect(settings.database_url) as connection:
-            assert tidy(connection, dataclasses.replace(settings, erase_after=1e-6)).tombstones == 1
+        assert prune(dataclasses.replace(settings, erase_after=1e-6)).tombstones == 1
     else:
         assert purge(settings.buckets[0], key, settings).document
     assert sums(settings, "spending") == before == (5, 27, Decimal("0.4"), 7)
@@ -241,25 +251,31 @@ def test_what_was_spent_for_a_document_stays_when_it_is_erased_without_its_id(se
 
 
 def test_erasure_and_confirmers_at_once_lose_nothing(settings: Settings) -> None:
-    keys = [f"{number}.txt" for number in range(6)]
-    documents = {key: put_and_tell(settings, key, TIDE) for key in keys}
+    """Forty documents are erased in one transaction while others add to their sums."""
+    documents = [uuid4() for _ in range(40)]
+    execute(
+        settings,
+        "INSERT INTO documents (id, bucket, key, status, due_at) SELECT id, 'b', id::text, 'DELETED', NULL FROM unnest(%s) id",
+        documents,
+    )
+    barrier = Barrier(5)
 
     def work(seed: int) -> int:
         order = random.Random(seed)
+        barrier.wait()
         tokens = 0
-        for _ in range(12):
+        for _ in range(30):
             texts: list[tuple[UUID | None, Purpose, int]] = [(None, Purpose.DOCUMENT, 1)]
-            texts += [(documents[key], Purpose.DOCUMENT, 1) for key in order.sample(keys, 4)]
+            texts += [(document, Purpose.DOCUMENT, 1) for document in order.sample(documents, 20)]
             usage = order.randint(1, 100)
             tokens += usage
             confirmed(settings, Answer(announced(settings), divide(usage, texts)))
         return tokens
 
     def erase() -> None:
-        for key in keys:
-            execute(settings, "UPDATE documents SET status = 'DELETED', due_at = NULL WHERE key = %s", key)
-            with psycopg.connect(settings.database_url) as connection:
-                tidy(connection, dataclasses.replace(settings, erase_after=1e-6))
+        barrier.wait()
+        wait_until(lambda: count(settings, "spending") > 40, 20, "all documents have sums")
+        assert prune(dataclasses.replace(settings, erase_after=1e-6)).tombstones == 40
 
     with ThreadPoolExecutor(5) as pool:
         erasing = pool.submit(erase)

@@ -200,7 +200,7 @@ def test_behind_a_closed_gate_nobody_asks_the_provider(settings: Settings, provi
     first, second = (put_and_tell(settings, key, TIDE + key) for key in ("a.txt", "b.txt"))
     for document_id in (first, second):
         extract_document(document_id, settings)
-    provider.failures.append((429, "rate_limit_exceeded", {"Retry-After": "300"}))
+    provider.failures.append((401, "invalid_api_key", {}))
     with pytest.raises(StageFailed):
         embed_document(first, settings)
     assert embed_document(second, settings) is None

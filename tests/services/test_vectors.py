@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import psycopg
 import pytest
-from pgvector import Vector
+from pgvector import HalfVector, Vector
 from sqlalchemy import Connection, text
 
 from tests.support.documents import count, execute, put_and_tell, run_stages
@@ -16,6 +16,7 @@ from tests.support.provider import Provider, vector_of
 from worker.domain.digests import text_digest
 from worker.domain.filters import NOTHING
 from worker.domain.scope import Scope
+from worker.services.extraction import extract_document
 from worker.settings import Settings
 from worker.store import profiles, vector_index
 from worker.store import vectors as store
@@ -150,7 +151,8 @@ def test_the_vector_of_a_text_that_stands_nowhere_by_now_is_not_written(settings
         profile = profiles.serving(connection)
         assert profile is not None
         ones = np.ones((2, profile.dimensions), dtype=np.float32)
-        assert store.write(connection, profile, [text_digest("Some words to embed."), text_digest("gone")], ones) == 1
+        digests = [text_digest("Some words to embed."), text_digest("gone")]
+        assert store.write(connection, profile, digests, ones, careful=True) == 1
     assert count(settings, profile.table) == 1
 
 
@@ -160,3 +162,43 @@ def test_tenants_share_no_vector(settings: Settings, provider: Provider) -> None
         run_stages(apart, put_and_tell(apart, key, "The same words."))
     assert len(provider.requests) == 3
     assert count(settings, "embeddings_1") == 3
+
+
+@pytest.mark.parametrize("storage", ["halfvec", "vector"])
+def test_vectors_are_copied_as_pgvector_reads_them(settings: Settings, storage: str) -> None:
+    """Against the text form of pgvector's own driver."""
+    numbers = np.random.default_rng(3).standard_normal((3, 5)).astype(np.float32)
+    digests = [bytes([number]) * 31 + b"\0" for number in range(3)]
+    wrap = HalfVector if storage == "halfvec" else Vector
+    with psycopg.connect(settings.database_url) as connection:
+        connection.execute(f"CREATE TEMP TABLE written (text_sha256 bytea, embedding {storage}(5))".encode())
+        with connection.cursor() as cursor, cursor.copy("COPY written FROM STDIN (FORMAT BINARY)") as stream:
+            for part in store.binary_rows(digests, numbers, storage):
+                stream.write(part)
+        rows = connection.execute("SELECT text_sha256, embedding::text FROM written ORDER BY 1").fetchall()
+        expected = [
+            connection.execute(f"SELECT %s::{storage}::text".encode(), (wrap(vector).to_text(),)).fetchone() for vector in numbers
+        ]
+    assert [bytes(digest) for digest, _ in rows] == digests
+    assert [(vector,) for _, vector in rows] == expected
+
+
+def test_two_processes_that_embed_one_text_at_the_same_moment_both_go_on(settings: Settings) -> None:
+    bodies = ["Both have this.", "Only mine."]
+    for number, body in enumerate(bodies):
+        put = put_and_tell(settings, f"{number}.txt", body)
+        extract_document(put, settings)
+    digests = [text_digest(body) for body in bodies]
+    with transaction(settings.database_url) as connection:
+        profile = profiles.serving(connection)
+        assert profile is not None
+        store.write(connection, profile, digests[:1], np.ones((1, profile.dimensions), dtype=np.float32))
+    twos = 2 * np.ones((2, profile.dimensions), dtype=np.float32)
+    with pytest.raises(store.StandsAlready), transaction(settings.database_url) as connection:
+        store.write(connection, profile, digests, twos)
+    assert count(settings, profile.table) == 1
+    with transaction(settings.database_url) as connection:
+        assert store.write(connection, profile, digests, twos, careful=True) == 2
+    with transaction(settings.database_url) as connection:
+        firsts = connection.execute(text(f"SELECT (embedding::vector::real[])[1] FROM {profile.table} ORDER BY 1")).scalars()
+        assert list(firsts) == [1.0, 2.0]

@@ -57,7 +57,7 @@ def serve(
             )
             assert profile is not None
             vectors: Any = vector_of(body, settings.embedding_dimensions)[None, :]
-            store.write(engine_connection, profile, [sha256(body.encode()).digest()], vectors)
+            store.write(engine_connection, profile, [sha256(body.encode()).digest()], vectors, careful=True)
     return identity
 
 

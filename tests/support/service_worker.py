@@ -92,5 +92,5 @@ def frail(patch: pytest.MonkeyPatch) -> Iterator[None]:
 
     with patch.context() as inside:
         inside.setattr(objects, "download", around(objects.download))
-        inside.setattr(embedding, "embed", around(embedding.embed))
+        inside.setattr(embedding, "_fill", around(embedding._fill))
         yield

@@ -11,19 +11,40 @@ import pytest
 from worker.embed.batcher import Batcher, Entry, Ticket
 
 
+class Permit:
+    """What a limiter would give."""
+
+    cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class Provider:
     """Notes each request; a request waits while ``closed``."""
 
     def __init__(self) -> None:
         self.requests: list[list[str]] = []
-        self.open = threading.Event()
+        self.open, self.admitted = threading.Event(), threading.Event()
         self.open.set()
+        self.admitted.set()
+        self.full: Exception | None = None
+        self.sizes: list[int] = []
+        self.permits: list[Permit] = []
         self.failures: dict[bytes, Exception] = {}
         self.error: Exception | None = None
         self.busy = self.most_busy = 0
         self._lock = threading.Lock()
 
-    def __call__(self, batch: Sequence[Entry]) -> Mapping[bytes, Exception]:
+    def admit(self, size: int) -> Permit:
+        self.sizes.append(size)
+        self.admitted.wait(10)
+        if self.full is not None:
+            raise self.full
+        self.permits.append(Permit())
+        return self.permits[-1]
+
+    def __call__(self, batch: Sequence[Entry], permit: Permit) -> Mapping[bytes, Exception]:
         with self._lock:
             self.requests.append([entry.text for entry in batch])
             self.busy += 1
@@ -60,26 +81,26 @@ def provider() -> Provider:
 
 
 def test_texts_of_several_documents_share_a_request(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=10, max_bytes=1000, in_flight=4, linger=0.2)
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=4, linger=0.2)
     tickets = [batcher.submit(owner, texts(f"{owner}1", f"{owner}2")) for owner in "abc"]
     settle(batcher, *tickets)
     assert [sorted(request) for request in provider.requests] == [["a1", "a2", "b1", "b2", "c1", "c2"]]
 
 
 def test_a_full_request_waits_for_nobody(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=2, max_bytes=1000, in_flight=1, linger=60)
+    batcher = Batcher(provider.admit, provider, max_inputs=2, max_bytes=1000, in_flight=1, linger=60)
     settle(batcher, batcher.submit("a", texts("1", "2", "3", "4")))
     assert provider.requests == [["1", "2"], ["3", "4"]]
 
 
 def test_no_request_is_over_its_limits_but_one_text_may_be(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=3, max_bytes=10, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, max_inputs=3, max_bytes=10, in_flight=1, linger=0)
     settle(batcher, batcher.submit("a", texts("aaaa", "bbbb", "cccc", "d", "e", "f", "g", "x" * 50, "h")))
     assert provider.requests == [["aaaa", "bbbb"], ["cccc", "d", "e"], ["f", "g"], ["x" * 50], ["h"]]
 
 
 def test_a_text_of_two_documents_is_asked_for_once(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=10, max_bytes=1000, in_flight=2, linger=0)
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=2, linger=0)
     provider.open.clear()
     first = batcher.submit("a", texts("same", "mine"))
     until(lambda: provider.requests)
@@ -91,7 +112,7 @@ def test_a_text_of_two_documents_is_asked_for_once(provider: Provider) -> None:
 
 
 def test_so_many_requests_are_in_flight_and_no_more(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=1, max_bytes=1000, in_flight=3, linger=0)
+    batcher = Batcher(provider.admit, provider, max_inputs=1, max_bytes=1000, in_flight=3, linger=0)
     provider.open.clear()
     ticket = batcher.submit("a", texts(*"123456789"))
     until(lambda: provider.busy == 3)
@@ -102,7 +123,7 @@ def test_so_many_requests_are_in_flight_and_no_more(provider: Provider) -> None:
 
 
 def test_a_short_document_does_not_wait_behind_a_long_one(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=40, max_bytes=100_000, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, max_inputs=40, max_bytes=100_000, in_flight=1, linger=0)
     provider.open.clear()
     long = batcher.submit("long", texts(*(f"long {number}" for number in range(500))))
     until(lambda: provider.requests)
@@ -113,7 +134,7 @@ def test_a_short_document_does_not_wait_behind_a_long_one(provider: Provider) ->
 
 
 def test_a_refused_text_is_its_own_document_s_trouble(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0.1)
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0.1)
     provider.failures = {b"bad": ValueError("refused")}
     bad, good = batcher.submit("a", texts("bad", "fine")), batcher.submit("b", texts("good"))
     with pytest.raises(ValueError, match="refused"):
@@ -123,7 +144,7 @@ def test_a_refused_text_is_its_own_document_s_trouble(provider: Provider) -> Non
 
 
 def test_what_a_whole_request_meets_all_of_its_documents_meet_and_the_next_goes_on(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0.1)
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0.1)
     provider.error = OSError("away")
     tickets = [batcher.submit(owner, texts(owner)) for owner in "ab"]
     for ticket in tickets:
@@ -135,7 +156,7 @@ def test_what_a_whole_request_meets_all_of_its_documents_meet_and_the_next_goes_
 
 
 def test_what_nobody_waits_for_any_more_is_not_asked_for(provider: Provider) -> None:
-    batcher = Batcher(provider, max_inputs=1, max_bytes=1000, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, max_inputs=1, max_bytes=1000, in_flight=1, linger=0)
     provider.open.clear()
     gone = batcher.submit("a", texts("1", "2", "3"))
     until(lambda: provider.requests)
@@ -144,3 +165,36 @@ def test_what_nobody_waits_for_any_more_is_not_asked_for(provider: Provider) -> 
     provider.open.set()
     settle(batcher, kept)
     assert (gone.left(), sorted(provider.requests)) == (0, [["1"], ["3"], ["4"]])
+
+
+def test_while_a_request_waits_to_be_admitted_more_texts_join_it(provider: Provider) -> None:
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=3, linger=0)
+    provider.admitted.clear()
+    tickets = [batcher.submit("a", texts("1"))]
+    until(lambda: provider.sizes)
+    tickets += [batcher.submit(owner, texts(owner)) for owner in "bcd"]
+    provider.admitted.set()
+    settle(batcher, *tickets)
+    assert (provider.sizes[0], provider.requests) == (1, [["1", "b", "c", "d"]])
+
+
+def test_where_no_request_is_admitted_the_texts_meet_that_error(provider: Provider) -> None:
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0)
+    provider.full = TimeoutError("booked up")
+    with pytest.raises(TimeoutError, match="booked up"):
+        settle(batcher, batcher.submit("a", texts("1")))
+    provider.full = None
+    settle(batcher, batcher.submit("a", texts("1")))
+    assert provider.requests == [["1"]]
+
+
+def test_a_permit_that_nobody_needs_any_more_is_given_back(provider: Provider) -> None:
+    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0)
+    provider.admitted.clear()
+    ticket = batcher.submit("a", texts("1"))
+    until(lambda: provider.sizes)
+    batcher.cancel(ticket)
+    provider.admitted.set()
+    until(lambda: provider.permits and provider.permits[0].cancelled)
+    settle(batcher, batcher.submit("a", texts("2")))
+    assert (provider.requests, provider.permits[1].cancelled) == ([["2"]], False)

@@ -229,6 +229,13 @@ def test_a_line_with_room_left_was_broken_on_purpose() -> None:
     ]
 
 
+@pytest.mark.parametrize(("word", "between"), [("mammon", " "), ("little", "\n")])
+def test_a_word_of_broad_letters_needs_more_room_than_one_of_narrow_letters(word: str, between: str) -> None:
+    # Room for 7 letters of 5 points, and half a point.
+    page = [Line("x" * 29, 0, 112, 140.5, 122), *lines(("in the old words of a", 0, 100), (word, 0, 88))]
+    assert paragraphs(page) == [f"{'x' * 29} in the old words of a{between}{word}"]
+
+
 def test_a_gap_another_size_or_another_column_begins_a_paragraph() -> None:
     gap = lines(("one", 0, 100), ("two", 0, 60))
     size = [Line("Heading", 0, 100, 90, 120), Line("body text of it", 0, 88, 80, 98)]

@@ -116,8 +116,8 @@ def test_without_limits_nobody_waits() -> None:
     assert [buckets.reserve(rates, 7, 10**9, 0) for _ in range(1000)] == [0] * 1000
 
 
-def test_tokens_are_estimated_on_the_safe_side_until_they_were_counted() -> None:
-    assert TokenRatio().tokens_of(4000) == 2000
+def test_tokens_are_estimated_rather_too_high_until_they_were_counted() -> None:
+    assert TokenRatio().tokens_of(4000) == 1400
     learned = TokenRatio().learned(60_000, 240_000)
     assert 1000 <= learned.tokens_of(4000) <= 1030
     assert TokenRatio().learned(900_000, 100_000).tokens_of(100) == 100, "never more than a token a byte"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+DIGEST_SIZE = 32  # bytes
+
 
 def text_digest(text: str, tenant: str = "") -> bytes:
-    """SHA-256 of the text, in 32 bytes; of ``tenant`` before it where there is one.
+    """SHA-256 of the text, of ``tenant`` before it where there is one.
 
     So two tenants share no vector, and neither can learn from a bill or a delay that the other has a text. Texts hold no NUL
     (``worker.domain.text``): what stands before one is the tenant.

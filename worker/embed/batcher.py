@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 # Texts that a request takes of one document before it is another's turn.
 _QUANTUM = 32
@@ -29,8 +30,13 @@ class Entry:
     sent: bool = False
 
 
-# One request's texts -> by digest, what is wrong with some of them; anything raised concerns them all.
-Work = Callable[[Sequence[Entry]], Mapping[bytes, Exception]]
+class Permit(Protocol):
+    """The right to send a request, which may be given back."""
+
+    def cancel(self) -> None: ...
+
+
+_P = TypeVar("_P", bound=Permit)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,20 +59,30 @@ class Ticket:
         return self.open
 
 
-class Batcher:
+class Batcher(Generic[_P]):
     """``max_inputs`` texts and ``max_bytes`` UTF-8 bytes in a request, at most, and ``in_flight`` requests at a time.
 
-    ``linger``: seconds that a request which is not full waits for more texts. The threads are made when first needed, and end
-    with the process.
+    ``admit`` waits until another request of so many bytes may be sent, and gives the right to do so. It is asked before the texts
+    are chosen: where it takes long, more of them come together. ``work`` does a request: it gives, by digest, what is wrong with
+    some of its texts, and what either of them raises concerns them all. ``linger``: seconds that a request which is not full
+    waits for more texts. The threads are made when first needed, and end with the process.
     """
 
-    def __init__(self, work: Work, max_inputs: int, max_bytes: int, in_flight: int, linger: float = 0.01) -> None:
-        self._work, self._max_inputs, self._max_bytes = work, max_inputs, max_bytes
+    def __init__(
+        self,
+        admit: Callable[[int], _P],
+        work: Callable[[Sequence[Entry], _P], Mapping[bytes, Exception]],
+        max_inputs: int,
+        max_bytes: int,
+        in_flight: int,
+        linger: float = 0.01,
+    ) -> None:
+        self._admit, self._work, self._max_inputs, self._max_bytes = admit, work, max_inputs, max_bytes
         self._in_flight, self._linger = in_flight, linger
         self._changed = threading.Condition()
         self._entries: dict[bytes, Entry] = {}
         self._queues: OrderedDict[Hashable, deque[Entry]] = OrderedDict()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self._threads = 0
         # One thread gathers at a time: else each idle one would take a few texts of what could be one request.
         self._gathering = threading.Lock()
@@ -81,6 +97,7 @@ class Batcher:
                     entry = self._entries[digest] = Entry(digest, text, len(text.encode()), owner)
                     self._queues.setdefault(owner, deque()).append(entry)
                     self._waiting += 1
+                    self._waiting_bytes += entry.size
                 if ticket not in entry.tickets:
                     entry.tickets.append(ticket)
                     ticket.open += 1
@@ -117,12 +134,24 @@ class Batcher:
 
     def _run(self) -> None:
         while True:
-            with self._gathering:
-                batch = self._gather()
+            batch: list[Entry] = []
+            failures: Mapping[bytes, Exception]
             try:
-                failures = self._work(batch)
-            except Exception as error:  # noqa: BLE001 - whoever waits for these texts raises it
-                failures = {entry.digest: error for entry in batch}
+                with self._gathering:
+                    size = self._wait_for_texts()
+                    try:
+                        permit = self._admit(size)
+                    finally:
+                        with self._changed:
+                            batch = self._take()
+                if batch:
+                    failures = self._work(batch, permit)
+                else:
+                    permit.cancel()
+                    continue
+            except BaseException as error:  # noqa: BLE001 - whoever waits for these texts raises it; nobody else would
+                failure = error if isinstance(error, Exception) else RuntimeError(f"a request ended by {type(error).__name__}")
+                failures = {entry.digest: failure for entry in batch}
             with self._changed:
                 for entry in batch:
                     del self._entries[entry.digest]
@@ -132,17 +161,15 @@ class Batcher:
                             ticket.failures[entry.digest] = failures[entry.digest]
                 self._changed.notify_all()
 
-    def _gather(self) -> list[Entry]:
-        """The texts of the next request, at least one."""
+    def _wait_for_texts(self) -> int:
+        """Until there is one, and a little longer. Returns about how many bytes the next request will have."""
         with self._changed:
-            while True:
-                while not self._waiting:
-                    self._changed.wait()
-                end = time.monotonic() + self._linger
-                while self._waiting < self._max_inputs and (left := end - time.monotonic()) > 0:
-                    self._changed.wait(left)
-                if batch := self._take():
-                    return batch
+            while not self._waiting:
+                self._changed.wait()
+            end = time.monotonic() + self._linger
+            while self._waiting < self._max_inputs and (left := end - time.monotonic()) > 0:
+                self._changed.wait(left)
+            return min(self._waiting_bytes * min(self._waiting, self._max_inputs) // max(1, self._waiting), self._max_bytes)
 
     def _take(self) -> list[Entry]:
         batch: list[Entry] = []
@@ -155,6 +182,7 @@ class Batcher:
                     return batch
                 queue.popleft()
                 self._waiting -= 1
+                self._waiting_bytes -= entry.size
                 if entry.tickets:
                     entry.sent = True
                     batch.append(entry)

@@ -6,7 +6,7 @@ Read here and not by the client: its objects for 128 vectors of 1536 numbers cos
 from __future__ import annotations
 
 import json
-from base64 import b64decode
+from binascii import a2b_base64
 from typing import Any
 
 import numpy as np
@@ -47,5 +47,5 @@ def _tokens(usage: Any) -> int | None:
 
 def _vector(value: Any) -> Vectors:
     if isinstance(value, str):
-        return np.frombuffer(b64decode(value, validate=True), dtype="<f4")
+        return np.frombuffer(a2b_base64(value, strict_mode=True), dtype="<f4")
     return np.asarray(value, dtype=np.float32)

@@ -127,7 +127,7 @@ class SharedState:
     def __init__(self, redis_url: str, name: str) -> None:
         # Not again by itself: the limiter goes on without, and a request that was booked unseen is only a gap.
         self._client = redis.Redis.from_url(
-            redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+            redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, socket_keepalive=True, retry=Retry(NoBackoff(), 0)
         )
         self._keys = [PREFIX + name]
         self._reserve, self._correct, self._pause = (

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 import struct
 import sys
 import sysconfig
 from pathlib import Path
 
 from worker import process
-from worker.extract.syscall_filter import refuse_system_calls
+from worker.extract import syscall_filter
 
 # linux/prctl.h, linux/sched.h, linux/capability.h.
 _PR_SET_NO_NEW_PRIVS = 38
@@ -41,17 +42,19 @@ _DEVICES = ("/dev/null", "/dev/urandom")
 
 def landlock_version() -> int:
     """Of the kernel's interface; 0 where there is none, or it is switched off."""
-    return max(0, int(ctypes.CDLL(None).syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)))
+    return max(0, int(process.libc().syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)))
 
 
 class Confinement:
     """The server's part is done when this is made; ``measures`` says which ones held, for the worker's log."""
 
     def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc = process.libc()
+        syscall_filter.prepare()
         process.prctl(_PR_SET_NO_NEW_PRIVS, 1)
         self._landlock = landlock_version()
-        self._places = [os.open(place, os.O_PATH | os.O_CLOEXEC) for place in _readable()] if self._landlock else []
+        places = [os.open(place, os.O_PATH | os.O_CLOEXEC) for place in _readable()] if self._landlock else []
+        self._places = [(place, _access_to(place)) for place in places]
         self.measures = {
             "network": self._leave_network(),
             "capabilities": self._drop_capabilities(),
@@ -62,7 +65,7 @@ class Confinement:
         """Confine this process for good: of all files it can open the code and ``document``, a descriptor, for reading."""
         if self._landlock:
             self._restrict_files(document)
-        refuse_system_calls()
+        syscall_filter.refuse_system_calls()
 
     def _leave_network(self) -> bool:
         """A namespace of its own, in which there is no network; without privileges, with a namespace of users around it."""
@@ -83,11 +86,8 @@ class Confinement:
         if ruleset < 0:
             raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
         own = os.open("/proc/self", os.O_PATH)
-        for place in (*self._places, own):
-            # A file has no directory to list.
-            directory = os.fstat(place).st_mode & 0o170000 == 0o040000
-            self._allow(ruleset, place, _READ_FILE | _READ_DIR if directory else _READ_FILE)
-        self._allow(ruleset, document, _READ_FILE)
+        for place, access in (*self._places, (own, _READ_FILE | _READ_DIR), (document, _READ_FILE)):
+            self._allow(ruleset, place, access)
         if self._libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
             raise OSError(ctypes.get_errno(), "landlock_restrict_self")
         os.close(ruleset)
@@ -96,6 +96,11 @@ class Confinement:
     def _allow(self, ruleset: int, place: int, access: int) -> None:
         if self._libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", access, place), 0) != 0:
             raise OSError(ctypes.get_errno(), "landlock_add_rule")
+
+
+def _access_to(place: int) -> int:
+    """A file has no directory to list."""
+    return _READ_FILE | _READ_DIR if stat.S_ISDIR(os.fstat(place).st_mode) else _READ_FILE
 
 
 def _readable() -> list[str]:

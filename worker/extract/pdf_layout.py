@@ -29,6 +29,9 @@ _LATIN = re.compile("[A-Za-z\u00c0-\u024f]")
 # Chinese and Japanese are written without spaces: a line's end is none in them.
 _IDEOGRAPH = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
+# In nearly all fonts these take about half the width of the other letters, and half as much again.
+_NARROW, _BROAD = re.compile(r"[ fijlrtI.,;:'!|()\[\]-]"), re.compile("[mwMW@%]")
+
 
 class Line(NamedTuple):
     """One printed line; coordinates in PDF points, y upwards, of its first letter's box and its last one's right edge.
@@ -103,6 +106,8 @@ def _continues(paragraph: list[Line], line: Line, usual: float) -> bool:
 def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list[int]]:
     """The text of one paragraph, of which each run stands on another page or column, and where in it each run begins."""
     parts = [runs[0][0].text.strip()]
+    if len(runs) == 1 and len(runs[0]) == 1:
+        return _printed(parts[0]), [0]
     begins = [0]
     before: list[Line] = []
     # What is left of a paragraph on a page may be its short lines only: how wide it is, all its runs say together. So it doesn't
@@ -123,9 +128,12 @@ def join(runs: Sequence[list[Line]], is_compound: IsCompound) -> tuple[str, list
             parts += _glue(parts, text, between, is_compound)
         before = run
     ends = [0, *accumulate(map(len, parts))]
-    # A mark that joins nothing was a printed hyphen.
-    text = "".join(parts)
-    return text.translate(_PRINTED) if _MARK.search(text) else text, [ends[begin] for begin in begins]
+    return _printed("".join(parts)), [ends[begin] for begin in begins]
+
+
+def _printed(text: str) -> str:
+    """A mark that joins nothing was a printed hyphen."""
+    return text.translate(_PRINTED) if _MARK.search(text) else text
 
 
 def _space(before: str, after: str) -> str:
@@ -157,18 +165,29 @@ def _keeps_hyphen(before: str, after: str, is_compound: IsCompound) -> bool:
 
 
 def _same_row(last: Line, line: Line) -> bool:
-    return line.height > 0 and abs(last.bottom - line.bottom) < 0.5 * line.height
+    height = line.height
+    return height > 0 and abs(last.bottom - line.bottom) < 0.5 * height
 
 
 def wrapped(last: Line, text: str, edge: float) -> bool:
     """Whether the first word of the next line had no room on this one."""
-    if last.height <= 0 or last.right <= last.left:
+    length = last.right - last.left
+    if last.height <= 0 or length <= 0:
         return False
-    width = (last.right - last.left) / max(1, len(last.text))
+    width = length / max(1, len(last.text))
     word = text.split(maxsplit=1)[0]
     # A line may end behind each of these.
-    ideograph = None if word.isascii() else _IDEOGRAPH.search(word)
-    return last.right + width * ((max(1, ideograph.start()) if ideograph else len(word)) + 1) > edge
+    if not word.isascii() and (ideograph := _IDEOGRAPH.search(word)):
+        word = word[: max(1, ideograph.start())]
+    if last.right + width * (len(word) + 1) > edge:
+        return True
+    # Nearly no room. A word of broad letters needs more than one of as many narrow ones.
+    return last.right + length * _extent(f" {word}") / _extent(last.text) > edge
+
+
+def _extent(text: str) -> float:
+    """How long a text is in print, in letters of the usual width."""
+    return len(text) + (len(_BROAD.findall(text)) - len(_NARROW.findall(text))) / 2
 
 
 def compounds(texts: Iterable[str]) -> frozenset[str]:

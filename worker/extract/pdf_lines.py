@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import struct
 from collections.abc import Callable
 
 import pypdfium2
@@ -27,9 +28,12 @@ _MOST_PARTS = 8
 # The gap of a leap to the left.
 _ANYWHERE = (-1e9, 1e9)
 
-# Left, bottom, right, top in points.
+# Left, top, right, bottom in points, as FS_RECTF has them.
 _Box = tuple[float, float, float, float]
 _Place = Callable[[int], _Box | None]
+# Without the types of its arguments, which to check takes longer than the call: a page has some 140 of them.
+_get_box = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.cast(pdfium.FPDFText_GetLooseCharBox, ctypes.c_void_p).value or 0)
+_edges = struct.Struct("4f").unpack
 
 
 def lines_of(textpage: pypdfium2.PdfTextPage, text: str) -> list[Line]:
@@ -52,11 +56,11 @@ def lines_of(textpage: pypdfium2.PdfTextPage, text: str) -> list[Line]:
         if first is None or last is None:
             lines.append(Line(line))
             continue
-        left, bottom, right, top = first
+        left, top, right, bottom = first
         if height != top - bottom:
             # Letters of one height in a row are of one size, nearly always, and not to ask saves a fifth of this.
             height, font_size = top - bottom, size(begin)
-        lines.append(Line(line, min(left, last[0]), bottom, max(right, last[2]), top, last[3] - last[1], font_size))
+        lines.append(Line(line, min(left, last[0]), bottom, max(right, last[2]), top, last[1] - last[3], font_size))
     if len(lines) > _PROBES and _has_gaps(textpage, lines, starts):
         divided = [part for line, start in zip(lines, starts, strict=True) for part in _divide(line, start, place)]
         return column_by_column(divided) or lines
@@ -66,18 +70,16 @@ def lines_of(textpage: pypdfium2.PdfTextPage, text: str) -> list[Line]:
 def _places(textpage: pypdfium2.PdfTextPage, text: str) -> tuple[_Place, Callable[[int], float]]:
     """Two functions from an index of the text: to the box of that character, None where it has none, and to its font's size.
 
-    One box is used again and again, and no call goes through pypdfium2's objects: a page has some eighty of them.
+    One box is used again and again, and no call goes through pypdfium2's objects.
     """
     page, box = textpage.raw, pdfium.FS_RECTF()
-    target = ctypes.byref(box)
+    pointer, target = ctypes.cast(page, ctypes.c_void_p), ctypes.byref(box)
     same = pdfium.FPDFText_CountChars(page) == len(text)
 
     def place(index: int) -> _Box | None:
         if not same:
             index = pdfium.FPDFText_GetCharIndexFromTextIndex(page, max(0, index))
-        if index < 0 or not pdfium.FPDFText_GetLooseCharBox(page, index, target):
-            return None
-        return box.left, box.bottom, box.right, box.top
+        return _edges(box) if index >= 0 and _get_box(pointer, index, target) else None
 
     def size(index: int) -> float:
         return float(pdfium.FPDFText_GetFontSize(page, index if same else pdfium.FPDFText_GetCharIndexFromTextIndex(page, index)))
@@ -123,7 +125,7 @@ def _divide(line: Line, start: int, place: _Place) -> list[Line]:
 
 
 def _part(text: str, first: _Box, last: _Box, line: Line) -> Line:
-    return Line(text, first[0], first[1], last[2], first[3], last[3] - last[1], line.size)
+    return Line(text, first[0], first[3], last[2], first[1], last[1] - last[3], line.size)
 
 
 def _apart(right: float, left: float, height: float) -> bool:

@@ -135,7 +135,7 @@ def _start(formats: Sequence[str]) -> _Server:
     command = [
         sys.executable,
         "-m",
-        "worker.extract.sandbox_server",
+        "worker.extract.sandbox_main",
         "--socket",
         str(theirs.fileno()),
         "--parent",

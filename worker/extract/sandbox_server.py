@@ -1,8 +1,9 @@
 """The clean parent of the parsers: a process with every extractor imported, that forks one child per document.
 
-Started by worker.extract.sandbox with a bare environment and one socket; ends when that socket closes or the worker dies.
-Each request is one datagram, ``{"id", …}`` with the fields of an ``Order`` as JSON, with two file descriptors: the document to
-read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to judge.
+Started by worker.extract.sandbox, through sandbox_main, with a bare environment and one socket; ends when that socket closes or
+the worker dies. Each request is one datagram, ``{"id", …}`` with the fields of an ``Order`` as JSON, with two file descriptors:
+the document to read, and the pipe for the child's answer. The reply says how the child ended; what it wrote is for the worker to
+judge.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,17 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     formats = added + registry.FORMATS
     registry.preload(formats)
     warm_up()
-    confinement = Confinement()
+    child = _Child(formats, Confinement(), _mapped())
     # What is loaded now is shared with every child: no collection touches its pages.
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=options.socket) as control:
-        control.send(json.dumps(confinement.measures).encode())
+        control.send(json.dumps(child.confinement.measures).encode())
         while True:
             data, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, 2)
             if not data:
                 return
-            control.send(json.dumps(_serve(control, json.loads(data), descriptors, formats, confinement)).encode())
+            control.send(json.dumps(_serve(control, json.loads(data), descriptors, child)).encode())
 
 
 def _prepare(parent: int) -> None:
@@ -82,15 +83,15 @@ def _serve(
     control: socket.socket,
     request: dict[str, Any],
     descriptors: list[int],
-    formats: tuple[registry.Format, ...],
-    confinement: Confinement,
+    ready: _Child,
 ) -> dict[str, Any]:
     document, answer = descriptors
+    order = Order(**{item.name: request[item.name] for item in fields(Order)})
     started = time.monotonic()
     child = os.fork()
     if child == 0:
         control.close()
-        _child(request, document, answer, formats, confinement)
+        ready.run(order, document, answer)
     os.close(document)
     os.close(answer)
     timed_out = not _wait(child, control, started + float(request["timeout"]))
@@ -135,36 +136,41 @@ def _end_orphans() -> None:
             os.waitpid(orphan, 0)
 
 
-def _child(
-    request: dict[str, Any], document: int, answer: int, formats: tuple[registry.Format, ...], confinement: Confinement
-) -> NoReturn:
-    """Read one document and write the answer; never returns into the server's loop."""
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        # A parser's complaints quote the document; the worker's log is no place for it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        process.end_with_parent(os.getppid(), signal.SIGKILL)
-        order = Order(**{item.name: request[item.name] for item in fields(Order)})
-        _limit(order)
-        confinement.enter(document)
-        data = _read(Path(f"/proc/self/fd/{document}"), order, formats)
-        with os.fdopen(answer, "wb") as pipe:
-            pipe.write(data)
-        code = 0
-    finally:
-        # No clean-up of the server's objects: this process is a copy.
-        os._exit(code)
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """What a child does, and what the server got ready for it: a fresh child runs cold, and takes many times as long for it.
 
+    ``mapped`` is the bytes of address space that the server has, and every child with it: libraries map far more than they use.
+    """
 
-def _limit(order: Order) -> None:
-    seconds = int(order.timeout) + 1
-    # What is mapped already is shared with the server, and libraries map far more than they use.
-    memory = _mapped() + order.memory
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    formats: tuple[registry.Format, ...]
+    confinement: Confinement
+    mapped: int
+
+    def run(self, order: Order, document: int, answer: int) -> NoReturn:
+        """Read one document and write the answer; never returns into the server's loop."""
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            # A parser's complaints quote the document; the worker's log is no place for it. The server's output goes nowhere.
+            os.dup2(1, 2)
+            process.end_with_parent(os.getppid(), signal.SIGKILL)
+            self._limit(order)
+            self.confinement.enter(document)
+            data = _read(Path(f"/proc/self/fd/{document}"), order, self.formats)
+            with os.fdopen(answer, "wb") as pipe:
+                pipe.write(data)
+            code = 0
+        finally:
+            # No clean-up of the server's objects: this process is a copy.
+            os._exit(code)
+
+    def _limit(self, order: Order) -> None:
+        seconds, memory = int(order.timeout) + 1, self.mapped + order.memory
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
 
 
 def _mapped() -> int:
@@ -179,7 +185,3 @@ def _read(path: Path, order: Order, formats: tuple[registry.Format, ...]) -> byt
         return encode_error(error)
     except MemoryError:
         return encode_error(Rejected("memory", "reading the file takes more memory than allowed"))
-
-
-if __name__ == "__main__":
-    main()

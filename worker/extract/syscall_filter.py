@@ -12,6 +12,9 @@ import os
 import platform
 import struct
 from dataclasses import dataclass
+from functools import cache
+
+from worker import process
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
@@ -69,12 +72,36 @@ def refuse_system_calls() -> bool:
     code = ctypes.create_string_buffer(program)
     # struct sock_fprog: the number of instructions of 8 bytes, and where they are.
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
-    return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) == 0)
+    return bool(process.libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) == 0)
+
+
+def prepare() -> None:
+    """Make what all processes' filters begin with, before a process forks those that install one."""
+    machine = _MACHINES.get(platform.machine())
+    if machine is not None:
+        _beginning(machine)
 
 
 def _program(machine: _Machine, process_id: int) -> bytes:
-    refuse = _instruction(_RETURN, _ERRNO | errno.EPERM)
-    allow = _instruction(_RETURN, _ALLOW)
+    refuse, allow = _refuse(), _instruction(_RETURN, _ALLOW)
+    parts = [_beginning(machine)]
+    conditions = [(numbers, _IF_EQUAL, process_id) for numbers in _OF_ITSELF.values()]
+    conditions += [(_PRLIMIT, _IF_EQUAL, 0), (_CLONE, _IF_BITS, _CLONE_THREAD)]
+    for numbers, test, value in conditions:
+        parts += [
+            _instruction(_IF_EQUAL, numbers[machine.column], 0, 4),
+            _instruction(_LOAD, _FIRST_ARGUMENT),
+            _instruction(test, value, 0, 1),
+            allow,
+            refuse,
+        ]
+    return b"".join([*parts, allow])
+
+
+@cache
+def _beginning(machine: _Machine) -> bytes:
+    """What no process may do."""
+    refuse = _refuse()
     parts = [
         _instruction(_LOAD, _ARCHITECTURE),
         _instruction(_IF_EQUAL, machine.audit, 1, 0),
@@ -88,17 +115,11 @@ def _program(machine: _Machine, process_id: int) -> bytes:
         if number is not None:
             parts += [_instruction(_IF_EQUAL, number, 0, 1), refuse]
     parts += [_instruction(_IF_EQUAL, _CLONE3[machine.column], 0, 1), _instruction(_RETURN, _ERRNO | errno.ENOSYS)]
-    conditions = [(numbers, _IF_EQUAL, process_id) for numbers in _OF_ITSELF.values()]
-    conditions += [(_PRLIMIT, _IF_EQUAL, 0), (_CLONE, _IF_BITS, _CLONE_THREAD)]
-    for numbers, test, value in conditions:
-        parts += [
-            _instruction(_IF_EQUAL, numbers[machine.column], 0, 4),
-            _instruction(_LOAD, _FIRST_ARGUMENT),
-            _instruction(test, value, 0, 1),
-            allow,
-            refuse,
-        ]
-    return b"".join([*parts, allow])
+    return b"".join(parts)
+
+
+def _refuse() -> bytes:
+    return _instruction(_RETURN, _ERRNO | errno.EPERM)
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

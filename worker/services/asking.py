@@ -25,8 +25,9 @@ from worker.domain.vectors import Vectors
 from worker.embed import openai
 from worker.embed.openai import UNREACHABLE, Answer, Model
 from worker.embed.prices import price_of
-from worker.embed.rate_limit import RateLimiter
+from worker.embed.rate_limit import RateLimiter, Reservation
 from worker.services import spending
+from worker.setting_values import Provider
 from worker.settings import Settings
 from worker.store import spending as ledger
 from worker.store.profiles import Profile
@@ -52,13 +53,14 @@ _PAUSE, _LONGEST_PAUSE = 0.5, 20.0
 def model_of(profile: Profile, settings: Settings) -> Model:
     """Whom to ask for vectors of this profile: as the settings say of their own provider, and as the profile says of another."""
     own = profile.provider == settings.embedding_provider
+    other = dict(settings.providers).get(profile.provider, Provider("", None))
     first = own and (profile.model, profile.dimensions) == (settings.embedding_model, settings.embedding_dimensions)
     return Model(
         name=profile.model,
         dimensions=profile.dimensions,
-        base_url=profile.base_url or (settings.openai_base_url if own else None),
-        api_key=settings.openai_api_key if own else dict(settings.provider_keys).get(profile.provider, ""),
-        key_variable="OPENAI_API_KEY" if own else f"LEX_INGEST_PROVIDER_KEYS ({profile.provider}=…)",
+        base_url=profile.base_url or (settings.openai_base_url if own else other.base_url),
+        api_key=settings.openai_api_key if own else other.key,
+        key_variable="OPENAI_API_KEY" if own else f"LEX_INGEST_PROVIDERS ({profile.provider}=…)",
         send_dimensions=settings.embedding_send_dimensions if first else profile.send_dimensions,
         timeout=settings.embedding_timeout,
     )
@@ -79,8 +81,25 @@ class Asking:
         self._model = model_of(profile, settings)
         self._limiter = _limiter(f"{profile.provider}/{profile.model}", settings, os.getpid())
 
-    def ask(self, texts: Sequence[str], purpose: Purpose) -> tuple[int, Answer]:
+    def admit(self, size: int, seconds: float | None = None) -> Reservation:
+        """Wait until a request of ``size`` bytes may be sent, for at most ``seconds`` (else the patience).
+
+        Raises:
+            Unavailable: ``rate_limit``: not within that time.
+        """
+        most = self._patience.seconds if seconds is None else max(0.1, seconds)
+        try:
+            reservation = self._limiter.reserve(size, most)
+            reservation.hold()
+        except Throttled as error:
+            # No refusal of the provider's: others may still be within their time, so no gate is closed.
+            raise Unavailable("rate_limit", f"{error.message}: the limits that are set leave no room before long") from None
+        return reservation
+
+    def ask(self, texts: Sequence[str], purpose: Purpose, permit: Reservation | None = None) -> tuple[int, Answer]:
         """One request that is answered, and the number of its announcement, which ``Bill.settle`` confirms.
+
+        ``permit``: what ``admit`` gave for it, else it is asked here.
 
         Raises:
             Throttled, Unavailable: repeating it did not help.
@@ -92,9 +111,8 @@ class Asking:
         size = sum(len(text.encode()) for text in texts)
         end, failures = time.monotonic() + self._patience.seconds, 0
         while True:
-            reservation = self._limiter.reserve(size, max(0.1, end - time.monotonic()))
+            reservation, permit = permit or self.admit(size, end - time.monotonic()), None
             try:
-                reservation.hold()
                 request = self._announce(len(texts), size, purpose)
             except BaseException:
                 reservation.cancel()
@@ -147,16 +165,23 @@ def _pause(failures: int) -> float:
 class Bill:
     """What a batch of texts was asked for, to be confirmed with the vectors that it brought.
 
-    ``owners``: each text's document, in the order of the texts; None where it is none's.
+    ``owners``: each text's document, in the order of the texts; None where it is none's. ``permit``: for the first request.
     """
 
-    def __init__(self, asking: Asking, owners: Sequence[UUID | None], purpose: Purpose = Purpose.DOCUMENT) -> None:
-        self._asking, self._owners, self._purpose = asking, owners, purpose
+    def __init__(
+        self,
+        asking: Asking,
+        owners: Sequence[UUID | None],
+        purpose: Purpose = Purpose.DOCUMENT,
+        permit: Reservation | None = None,
+    ) -> None:
+        self._asking, self._owners, self._purpose, self._permit = asking, owners, purpose, permit
         self._charges: list[Charge] = []
 
     def ask(self, texts: Sequence[str], numbers: Sequence[int]) -> Vectors:
         """One request for texts of the batch, or parts of them; ``numbers`` says whose each one is."""
-        request, answer = self._asking.ask(texts, self._purpose)
+        permit, self._permit = self._permit, None
+        request, answer = self._asking.ask(texts, self._purpose, permit)
         if answer.tokens is not None:
             weights = [
                 (self._owners[number], self._purpose, len(text.encode())) for text, number in zip(texts, numbers, strict=True)

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import func
+
 from worker.contract import Stage
 from worker.domain.document import Status
 from worker.domain.errors import ProviderUnusable, Unavailable
@@ -18,6 +20,7 @@ from worker.store import chunks, leases, profiles, vectors
 from worker.store.leases import Lease
 from worker.store.profiles import Profile
 from worker.store.session import transaction
+from worker.store.vectors import Page
 
 # Chunks that are read at a time, and texts that may be on their way: what a document of any length takes of memory.
 _PAGE, _MOST_OPEN = 512, 1024
@@ -53,8 +56,8 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
         deadline = time.monotonic() + LONGEST_TURN
         asked = 0
         while True:
-            profile = _serving(settings)
-            asked += _fill(lease, profile, settings, heartbeat, deadline)
+            profile, first = _begin(lease, settings)
+            asked += _fill(lease, profile, first, settings, heartbeat, deadline)
             heartbeat.check()
             with transaction(settings.database_url) as connection:
                 leases.fence(connection, lease)
@@ -68,20 +71,21 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
                         attempts=0,
                         error_code=None,
                         error=None,
-                        indexed_at=leases.in_seconds(0),
+                        indexed_at=func.now(),
                     )
                     return Result(ended.status, ended.wake_generation, served, asked)
 
 
-def _serving(settings: Settings) -> Profile:
+def _begin(lease: Lease, settings: Settings) -> tuple[Profile, Page]:
+    """The profile that serves, and the first texts that have no vector of it."""
     with transaction(settings.database_url) as connection:
         profile = profiles.serving(connection)
-    if profile is None:
-        raise ProviderUnusable("profile_missing", "no table holds vectors: run `lex-ingest migrate`")
-    return profile
+        if profile is None:
+            raise ProviderUnusable("profile_missing", "no table holds vectors: run `lex-ingest migrate`")
+        return profile, vectors.missing(connection, profile, lease.document_id, lease.generation, -1, _PAGE)
 
 
-def _fill(lease: Lease, profile: Profile, settings: Settings, heartbeat: Heartbeat, deadline: float) -> int:
+def _fill(lease: Lease, profile: Profile, first: Page, settings: Settings, heartbeat: Heartbeat, deadline: float) -> int:
     """Give every text of the generation its vector. Returns how many had none.
 
     Raises:
@@ -89,18 +93,20 @@ def _fill(lease: Lease, profile: Profile, settings: Settings, heartbeat: Heartbe
     """
     batcher = requesting.batcher(profile, settings)
     tickets: deque[Ticket] = deque()
-    after, more, asked = -1, True, 0
+    page, asked = first, len(first.texts)
     try:
-        while more or tickets:
+        if page.texts:
+            tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts]))
+        while page.more or tickets:
             heartbeat.check()
             if time.monotonic() > deadline:
                 raise Unavailable("turn_over", f"{asked} texts were taken in this turn, and the rest follows in another")
             while tickets and not tickets[0].left():
                 tickets.popleft()
-            if more and sum(ticket.left() for ticket in tickets) <= _MOST_OPEN - _PAGE:
+            if page.more and sum(ticket.left() for ticket in tickets) <= _MOST_OPEN - _PAGE:
                 with transaction(settings.database_url) as connection:
-                    page = vectors.missing(connection, profile, lease.document_id, lease.generation, after, _PAGE)
-                after, more, asked = page.last, page.more, asked + len(page.texts)
+                    page = vectors.missing(connection, profile, lease.document_id, lease.generation, page.last, _PAGE)
+                asked += len(page.texts)
                 if page.texts:
                     tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts]))
             elif tickets:

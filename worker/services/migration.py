@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from worker.settings import Settings
-from worker.store import language, profiles
+from worker.store import fillings, language, profiles
 from worker.store.session import engine, transaction
 
 _SCRIPTS = Path(__file__).parent.parent / "store" / "migrations"
@@ -51,10 +51,10 @@ def state(settings: Settings) -> MigrationState:
 
 
 def migrate(settings: Settings) -> profiles.Profile:
-    """Upgrade to the head revision; where no profile serves yet, make the table of the one that the settings name.
+    """Upgrade to the head revision; as long as nothing is served, let the profile serve that the settings name.
 
-    Returns the one that serves. Running it again changes nothing: another model in the settings asks for
-    `lex-ingest model add` (``worker.services.models``).
+    Returns the one that serves. Running it again changes nothing: with documents in the index, another model is a matter of
+    `lex-ingest model` (``worker.services.switching``).
     """
     settings.require("database_url")
     target = engine(settings.database_url)
@@ -71,14 +71,19 @@ def migrate(settings: Settings) -> profiles.Profile:
     target.dispose()
     with transaction(settings.database_url) as connection:
         language.set_to(connection, settings.text_search)
+        named = (settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
         serving = profiles.serving(connection)
-        if serving is None:
-            serving = profiles.ensure(
-                connection,
-                settings.embedding_provider,
-                settings.embedding_model,
-                settings.embedding_dimensions,
-                settings.vector_type,
-            )
-            profiles.serve(connection, serving)
-        return serving
+        if serving is not None and ((serving.provider, serving.model, serving.dimensions) == named or _anything(connection)):
+            return serving
+        profile = profiles.ensure(connection, *named, settings.vector_type)
+        profiles.serve(connection, profile)
+        if serving is not None:
+            fillings.stop(connection, serving.id)
+        return profile
+
+
+def _anything(connection: Connection) -> bool:
+    """Whether a document is served."""
+    return bool(
+        connection.execute(text("SELECT EXISTS (SELECT FROM documents WHERE active_generation IS NOT NULL)")).scalar_one()
+    )

@@ -58,6 +58,12 @@ def listed(settings: Settings) -> list[Listed]:
         return [_listed(connection, profile) for profile in profiles.every(connection)]
 
 
+def serving(settings: Settings) -> Profile | None:
+    """The profile that searches are answered from."""
+    with transaction(settings.database_url) as connection:
+        return profiles.serving(connection)
+
+
 def _listed(connection: Connection, profile: Profile) -> Listed:
     number, size = connection.execute(
         text(f"SELECT (SELECT count(*) FROM {profile.table}), pg_total_relation_size('{profile.table}')")
@@ -141,8 +147,9 @@ def add(
         TransientError: the provider can't be reached.
     """
     name = provider or settings.embedding_provider
-    address = base_url or (None if name == settings.embedding_provider else _ADDRESSES.get(name))
-    if address is None and name != settings.embedding_provider:
+    known = dict(settings.providers).get(name)
+    address = base_url or (None if name == settings.embedding_provider or (known and known.base_url) else _ADDRESSES.get(name))
+    if address is None and name != settings.embedding_provider and not (known and known.base_url):
         raise ModelError("no_address", f"nobody knows where {name} answers: add --base-url https://…/v1")
     with transaction(settings.database_url) as connection:
         if profiles.find(connection, name, model, dimensions) is not None:

@@ -17,6 +17,7 @@ from worker.domain.spending import Purpose
 from worker.domain.vectors import Vectors
 from worker.embed.batcher import Batcher, Entry
 from worker.embed.long_inputs import embed_all
+from worker.embed.rate_limit import Reservation
 from worker.services.asking import Asking, Bill
 from worker.settings import Settings
 from worker.store import vectors
@@ -31,11 +32,11 @@ MOST_INPUTS, MOST_BYTES = 2048, 290_000
 # Seconds that vectors which are paid for wait for PostgreSQL to come back.
 _STORE_PATIENCE = 60.0
 
-_batchers: dict[tuple[int, int, Purpose, Settings], Batcher] = {}
+_batchers: dict[tuple[int, int, Purpose, Settings], Batcher[Reservation]] = {}
 _making = threading.Lock()
 
 
-def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOCUMENT) -> Batcher:
+def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOCUMENT) -> Batcher[Reservation]:
     """This process' batcher of the profile, whose owners are documents that pay for ``purpose``. A forked child gets its own:
     threads are not forked."""
     key = (os.getpid(), profile.id, purpose, settings)
@@ -43,8 +44,10 @@ def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOC
     in_flight = settings.embedding_in_flight if purpose is Purpose.DOCUMENT else max(1, settings.embedding_in_flight // 3)
     with _making:
         if key not in _batchers:
+            asking = Asking(profile, settings)
             _batchers[key] = Batcher(
-                partial(_request, Asking(profile, settings), profile, settings, purpose),
+                asking.admit,
+                partial(_request, asking, purpose),
                 min(settings.embedding_batch, MOST_INPUTS),
                 MOST_BYTES,
                 in_flight,
@@ -52,32 +55,32 @@ def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOC
         return _batchers[key]
 
 
-def _request(
-    asking: Asking, profile: Profile, settings: Settings, purpose: Purpose, batch: Sequence[Entry]
-) -> Mapping[bytes, Exception]:
+def _request(asking: Asking, purpose: Purpose, batch: Sequence[Entry], permit: Reservation) -> Mapping[bytes, Exception]:
     """Ask for the batch, and store what comes. Returns what the provider refuses, by digest."""
     owners = [entry.owner if isinstance(entry.owner, UUID) else None for entry in batch]
-    bill = Bill(asking, owners, purpose)
+    bill = Bill(asking, owners, purpose, permit)
     try:
-        found, refused = embed_all([entry.text for entry in batch], bill.ask, settings.embedding_max_tokens)
+        found, refused = embed_all([entry.text for entry in batch], bill.ask, asking.settings.embedding_max_tokens)
     except Exception:
         # Some of its requests may have been answered, and are paid for.
-        _store(profile, settings, {}, bill)
+        _store(asking, {}, bill)
         raise
-    _store(profile, settings, {batch[number].digest: vector for number, vector in found.items()}, bill)
+    _store(asking, {batch[number].digest: vector for number, vector in found.items()}, bill)
     return {batch[number].digest: error for number, error in refused.items()}
 
 
-def _store(profile: Profile, settings: Settings, found: Mapping[bytes, Vectors], bill: Bill) -> None:
+def _store(asking: Asking, found: Mapping[bytes, Vectors], bill: Bill) -> None:
     """Write the vectors and confirm what they cost, in one transaction; it waits where PostgreSQL is away, for they are paid."""
-    end = time.monotonic() + _STORE_PATIENCE
+    end, careful = time.monotonic() + _STORE_PATIENCE, False
     while True:
         try:
-            with transaction(settings.database_url) as connection:
+            with transaction(asking.settings.database_url) as connection:
                 if found:
-                    vectors.write(connection, profile, list(found), np.stack(list(found.values())))
+                    vectors.write(connection, asking.profile, list(found), np.stack(list(found.values())), careful)
                 bill.settle(connection)
             return
+        except vectors.StandsAlready:
+            careful = True
         except DBAPIError as error:
             if not is_away(error) or time.monotonic() > end:
                 raise

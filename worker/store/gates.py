@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from worker.store.leases import in_seconds
+from worker.store.lease_statements import in_seconds
 from worker.store.models import Gate
 
 

@@ -11,23 +11,25 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Update, and_, case, cast, exists, func, null, select, update
-from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Update,
+    and_,
+    case,
+    func,
+    null,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from worker.contract import Stage
 from worker.domain.document import HAND_BACK, TERMINAL, Status, check_transition
 from worker.domain.errors import LeaseLost
-from worker.store.models import EMBEDDING_GATE, Document, Gate
+from worker.store.lease_statements import CLAIM, FENCE, REMOVED, claiming, in_seconds
+from worker.store.models import Document
 
-# Somebody said that the object was removed, and nobody has looked yet.
-_REMOVED = and_(Document.hint_removed, Document.desired_generation > Document.generation)
 _IN_VAIN = "the object was removed while it was worked on"
-
-_CLAIM: dict[Stage, tuple[Status, Status]] = {
-    Stage.EXTRACT: (Status.PENDING, check_transition(Status.PENDING, Status.EXTRACTING)),
-    Stage.EMBED: (Status.EXTRACTED, check_transition(Status.EXTRACTED, Status.EMBEDDING)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +55,25 @@ class Ended:
     wake_generation: int | None
 
 
-def in_seconds(seconds: float) -> ColumnElement[Any]:
-    """``now() + seconds`` by the database's clock, the only clock that decides."""
-    return func.now() + cast(func.make_interval(0, 0, 0, 0, 0, 0, seconds), INTERVAL)
-
-
-def gate_is_closed() -> ColumnElement[bool]:
-    """Whether nobody may ask the embedding provider now (``worker.store.gates``)."""
-    return exists().where(Gate.name == EMBEDDING_GATE, Gate.closed_until > func.now())
-
-
 def claim(connection: Connection, document_id: uuid.UUID, stage: Stage, lease_seconds: float) -> Lease | None:
     """Take the document on for ``stage``, or return None where there is nothing to take.
 
     A waiting row can be claimed when a wake-up was sent for it or its time has come; a row that waits for a retry can't
     be claimed early by a stray message, and none for the embedding stage while its gate is closed.
     """
-    waiting, working = _CLAIM[stage]
-    generation = Document.desired_generation if stage is Stage.EXTRACT else Document.generation
-    row = connection.execute(
-        update(Document)
-        .where(
-            Document.id == document_id,
-            Document.status == waiting,
-            Document.lease_token.is_(None),
-            Document.queued | (Document.due_at <= func.now()),
-            *([~gate_is_closed()] if stage is Stage.EMBED else []),
-        )
-        .values(
-            status=working,
-            generation=generation,
-            lease_token=func.gen_random_uuid(),
-            due_at=in_seconds(lease_seconds),
-            queued=False,
-            # What failed was the generation before.
-            attempts=case((generation > Document.generation, 0), else_=Document.attempts),
-            lease_losses=case((generation > Document.generation, 0), else_=Document.lease_losses),
-            updated_at=func.now(),
-        )
-        .returning(
-            Document.id,
-            Document.generation,
-            Document.lease_token,
-            Document.bucket,
-            Document.key,
-            Document.attempts,
-            Document.active_generation,
-            Document.force,
-        )
-    ).one_or_none()
+    row = connection.execute(claiming(stage), {"claimed_id": document_id, "lease_seconds": lease_seconds}).one_or_none()
     if row is None:
         return None
     return Lease(
-        row.id, row.generation, row.lease_token, working, row.bucket, row.key, row.attempts, row.active_generation, row.force
+        row.id,
+        row.generation,
+        row.lease_token,
+        CLAIM[stage][1],
+        row.bucket,
+        row.key,
+        row.attempts,
+        row.active_generation,
+        row.force,
     )
 
 
@@ -125,7 +93,7 @@ def renew(connection: Connection, lease: Lease, lease_seconds: float) -> None:
         LeaseLost: it has been taken away, or the object was removed meanwhile and the work is in vain.
     """
     row = connection.execute(
-        update(Document).where(_held(lease)).values(due_at=in_seconds(lease_seconds)).returning(_REMOVED.label("removed"))
+        update(Document).where(_held(lease)).values(due_at=in_seconds(lease_seconds)).returning(REMOVED.label("removed"))
     ).one_or_none()
     if row is None:
         raise LeaseLost()
@@ -139,7 +107,8 @@ def fence(connection: Connection, lease: Lease) -> None:
     Raises:
         LeaseLost: the lease is not held any more, or the object was removed meanwhile; the transaction must write nothing.
     """
-    row = connection.execute(select(_REMOVED.label("removed")).where(_held(lease)).with_for_update()).one_or_none()
+    values = {"held_id": lease.document_id, "generation": lease.generation, "token": lease.token, "status": lease.status}
+    row = connection.execute(FENCE, values).one_or_none()
     if row is None:
         raise LeaseLost()
     if row.removed:
@@ -238,7 +207,7 @@ def hand_back(
         connection,
         lease,
         update(Document).values(
-            status=case((_REMOVED, again), else_=waits),
+            status=case((REMOVED, again), else_=waits),
             lease_token=None,
             queued=queued,
             due_at=in_seconds(after),

@@ -69,6 +69,9 @@ _COLUMNS = (
     EmbeddingProfile.send_dimensions,
 )
 
+# Made once: making a statement costs as much as running it.
+_SERVING = select(*_COLUMNS).where(EmbeddingProfile.serving)
+
 
 def find(connection: Connection, provider: str, model: str, dimensions: int) -> Profile | None:
     """The stored profile, or None before its table was made."""
@@ -82,7 +85,7 @@ def find(connection: Connection, provider: str, model: str, dimensions: int) -> 
 
 def serving(connection: Connection) -> Profile | None:
     """The profile that queries are answered from; None before the first ``migrate``."""
-    row = connection.execute(select(*_COLUMNS).where(EmbeddingProfile.serving)).one_or_none()
+    row = connection.execute(_SERVING).one_or_none()
     return None if row is None else Profile(*row)
 
 
@@ -154,6 +157,8 @@ def ensure(
     )
     # Plain storage keeps the vector in the row: a search reads no TOAST table (pgvector README, "Performance").
     connection.execute(text(f"ALTER TABLE {profile.table} ALTER COLUMN embedding SET STORAGE PLAIN"))
+    # An HNSW scan walks over dead vectors too, until a vacuum takes them out: after 5% of the rows, where the default is 20%.
+    connection.execute(text(f"ALTER TABLE {profile.table} SET (autovacuum_vacuum_scale_factor = 0.05)"))
     return profile
 
 

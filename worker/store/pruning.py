@@ -12,7 +12,7 @@ event that was about no document        its key and text ``erase_after`` seconds
 ledger                                  ``ledger_days`` days after the event came
 request that was never answered         after two days it is a figure of its day (``spending_days.unanswered_*``)
 what was spent for an erased document   kept: it is added to the day's line of documents that are gone, with the erasure
-other sums of the cost ledger           stay: a row for each document and day that something was embedded, about 150 bytes
+other sums of the cost ledger           stay: a row for each document and day that something was embedded, about 170 bytes
 ======================================  =============================================================================
 
 Every statement here is short and limited; the caller repeats it while it finds something.

@@ -17,6 +17,7 @@ from psycopg import Error, InterfaceError, OperationalError, ProgrammingError
 from psycopg.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker.store.driver import KEEPALIVES, WORKER_APPLICATION
@@ -32,8 +33,9 @@ def sqlalchemy_url(database_url: str) -> str:
 def _engine_of_process(database_url: str, process_id: int) -> Engine:
     engine = create_engine(
         sqlalchemy_url(database_url),
-        pool_size=2,
-        max_overflow=4,
+        # Enough for a pool of threads, which share them for milliseconds at a time.
+        pool_size=4,
+        max_overflow=8,
         pool_pre_ping=True,
         pool_recycle=1800,
         # An error's text is logged and stored in Redis: it must not quote what was written.
@@ -103,6 +105,8 @@ def is_gone(error: BaseException) -> bool:
 
 def is_away(error: BaseException) -> bool:
     """Whether PostgreSQL could not do its work, so that the error says nothing about the document."""
+    if isinstance(error, PoolTimeout):
+        return True
     cause = error.orig if isinstance(error, DBAPIError) else error
     if not isinstance(cause, Error):
         return False

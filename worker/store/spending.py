@@ -16,13 +16,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import Connection, delete, func, select, text
 
 from worker.domain.spending import Answer, Spent, spent
 from worker.store.spending_models import NOBODY, EmbeddingRequest
 
 # Held by whoever asks for today's budget and then announces: two would both find room for one.
 _BUDGET_LOCK = 0x1E81_0004
+
+# In the order of their ids: whoever confirms the same ones at the same time must not hold one and wait for another.
+_ANNOUNCE = text("""
+INSERT INTO embedding_requests (profile_id, inputs, most_tokens) VALUES (:profile_id, :inputs, :most_tokens) RETURNING id
+""")
 
 _TAKE = text("""
 DELETE FROM embedding_requests WHERE id IN (
@@ -127,11 +132,8 @@ def announce(connection: Connection, profile_id: int, inputs: int, most_tokens: 
         The request's id, for ``confirm`` or ``withdraw``. With neither, it stays unconfirmed: that is what to do with an answer
         that was lost, can't be read or has no ``usage``.
     """
-    return connection.execute(
-        insert(EmbeddingRequest)
-        .values(profile_id=profile_id, inputs=inputs, most_tokens=most_tokens)
-        .returning(EmbeddingRequest.id)
-    ).scalar_one()
+    row = connection.execute(_ANNOUNCE, {"profile_id": profile_id, "inputs": inputs, "most_tokens": most_tokens})
+    return int(row.scalar_one())
 
 
 def withdraw(connection: Connection, request_id: int) -> bool:

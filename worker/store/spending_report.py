@@ -67,7 +67,7 @@ def lines(
     limit: int = 1000,
     only_scope: bool = False,
 ) -> list[Line]:
-    """At most ``limit`` lines of what is asked for, the most tokens first (days: the newest), and those of ``_KINDS`` with any.
+    """At most ``limit`` lines of what is asked for, most tokens first (days: newest first), and any of ``_KINDS`` that there are.
 
     Args:
         since, until: days in UTC, both included; None for no bound.

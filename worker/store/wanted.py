@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, case, func, null, select, update
 
 from worker.domain.document import TERMINAL, TRANSITIONS, Status
-from worker.store.leases import in_seconds
+from worker.store.lease_statements import in_seconds
 from worker.store.models import Document
 
 if any(Status.PENDING not in TRANSITIONS[status] for status in TERMINAL):

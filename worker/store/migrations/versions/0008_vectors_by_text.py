@@ -31,6 +31,7 @@ def upgrade() -> None:
         op.execute(f"ALTER INDEX IF EXISTS {table}_hnsw RENAME TO {table}_by_chunk_hnsw")
         op.execute(f"CREATE TABLE {table} (text_sha256 bytea PRIMARY KEY, embedding {storage}({dimensions:d}) NOT NULL)")
         op.execute(f"ALTER TABLE {table} ALTER COLUMN embedding SET STORAGE PLAIN")
+        op.execute(f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.05)")
         op.execute(
             f"INSERT INTO {table} SELECT DISTINCT ON (c.text_sha256) c.text_sha256, e.embedding"
             f" FROM {table}_by_chunk e JOIN document_chunks c ON c.id = e.chunk_id ORDER BY c.text_sha256"
