@@ -20,6 +20,7 @@ from tests.support.models import begin, covered, made, remove, served, state_of
 from tests.support.provider import Provider
 from worker.domain.document import Status
 from worker.services import fill_pages
+from worker.services.backfilling import progress
 from worker.services.embedding import embed_document
 from worker.services.fill_reasons import Outcome
 from worker.services.filling import Turn, fill
@@ -281,3 +282,13 @@ def test_a_gate_that_is_closed_for_documents_holds_it_up_where_it_concerns_the_a
     assert turn is not None
     assert turn.outcome is (Outcome.RESTING if rests else Outcome.WHOLE)
     assert count(settings, other.table) == (0 if rests else 1)
+
+
+def test_a_backfill_is_whole_though_documents_come_in_all_the_time(settings: Settings, other: Profile) -> None:
+    served(settings, load.make(5, [60]))
+    begin(settings, other)
+    assert not progress(other, settings).whole
+    fill(other.id, settings)
+    served(settings, [["One that came a moment ago."]], prefix="new/")
+    assert covered(settings, other).lacking == 1
+    assert progress(other, settings).whole

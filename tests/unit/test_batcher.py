@@ -72,7 +72,7 @@ def settle(batcher: Batcher, *tickets: Ticket) -> None:
     end = time.monotonic() + 10
     while any(ticket.left() for ticket in tickets):
         assert time.monotonic() < end
-        batcher.wait(0.05)
+        tickets[0].wait(0.05)
 
 
 @pytest.fixture

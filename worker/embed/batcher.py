@@ -44,9 +44,15 @@ class Ticket:
     """Texts that one caller waits for: of those ``submitted``, ``open`` are not settled yet. ``failures``: by digest."""
 
     owner: Hashable
+    woken: threading.Event
     submitted: int = 0
     open: int = 0
     failures: dict[bytes, Exception] = field(default_factory=dict)
+
+    def wait(self, seconds: float) -> None:
+        """Return when some of the texts were settled since the last call, or after ``seconds``."""
+        self.woken.wait(seconds)
+        self.woken.clear()
 
     def left(self) -> int:
         """How many of the texts are not settled yet.
@@ -87,9 +93,10 @@ class Batcher(Generic[_P]):
         # One thread gathers at a time: else each idle one would take a few texts of what could be one request.
         self._gathering = threading.Lock()
 
-    def submit(self, owner: Hashable, texts: Sequence[tuple[bytes, str]]) -> Ticket:
-        """Ask for the vectors of ``texts``, each with its digest. ``owner``: whose turn it is, and who pays."""
-        ticket = Ticket(owner)
+    def submit(self, owner: Hashable, texts: Sequence[tuple[bytes, str]], woken: threading.Event | None = None) -> Ticket:
+        """Ask for the vectors of ``texts``, each with its digest. ``owner``: whose turn it is, and who pays. ``woken`` is set
+        whenever some of them are settled: one event for all tickets of a caller, and no thread is woken for another's."""
+        ticket = Ticket(owner, woken or threading.Event())
         with self._changed:
             for digest, text in texts:
                 entry = self._entries.get(digest)
@@ -107,11 +114,6 @@ class Batcher(Generic[_P]):
                 threading.Thread(target=self._run, name=f"embedding-request-{self._threads}", daemon=True).start()
             self._changed.notify_all()
         return ticket
-
-    def wait(self, seconds: float) -> None:
-        """Return when any text was settled, or after ``seconds``."""
-        with self._changed:
-            self._changed.wait(seconds)
 
     def cancel(self, ticket: Ticket) -> None:
         """Wait for nothing more: texts that nobody else wants and that are not on their way are not asked for."""
@@ -159,7 +161,9 @@ class Batcher(Generic[_P]):
                         ticket.open -= 1
                         if entry.digest in failures:
                             ticket.failures[entry.digest] = failures[entry.digest]
-                self._changed.notify_all()
+                woken = {id(ticket): ticket.woken for entry in batch for ticket in entry.tickets}
+            for event in woken.values():
+                event.set()
 
     def _wait_for_texts(self) -> int:
         """Until there is one, and a little longer. Returns about how many bytes the next request will have."""

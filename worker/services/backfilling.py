@@ -61,7 +61,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``inputs``: texts that were answered for since the profile was made. ``reason``: why the filling rests.
+    """``whole``: nothing was missing since it began, at some moment. ``inputs``: texts that were answered for since the profile
+    was made. ``reason``: why the filling rests.
 
     ``running``: a worker is at it now. ``spent``: the run's budget is used up, so that nothing follows by itself.
     """
@@ -136,7 +137,8 @@ def progress(profile: Profile, settings: Settings) -> Progress:
             raise ModelError("unknown_profile", f"{profile.name} was dropped meanwhile")
         return Progress(
             wanted=state.wanted,
-            whole=fillings.whole_since(connection, profile, state.filled_until),
+            # Where documents come in all the time, there is always one that was served a moment ago.
+            whole=state.filled_at is not None or fillings.whole_since(connection, profile, state.filled_until),
             running=fill_calls.is_held(psycopg_below(connection), profile.id),
             inputs=fillings.inputs(connection, profile.id),
             refused=fillings.refused(connection, profile.id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -93,10 +94,11 @@ def _fill(lease: Lease, profile: Profile, first: Page, settings: Settings, heart
     """
     batcher = requesting.batcher(profile, settings)
     tickets: deque[Ticket] = deque()
+    woken = threading.Event()
     page, asked = first, len(first.texts)
     try:
         if page.texts:
-            tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts]))
+            tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts], woken))
         while page.more or tickets:
             heartbeat.check()
             if time.monotonic() > deadline:
@@ -108,9 +110,9 @@ def _fill(lease: Lease, profile: Profile, first: Page, settings: Settings, heart
                     page = vectors.missing(connection, profile, lease.document_id, lease.generation, page.last, _PAGE)
                 asked += len(page.texts)
                 if page.texts:
-                    tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts]))
+                    tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts], woken))
             elif tickets:
-                batcher.wait(1.0)
+                tickets[0].wait(1.0)
     finally:
         for ticket in tickets:
             batcher.cancel(ticket)

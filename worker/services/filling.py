@@ -8,6 +8,7 @@ provider or a budget makes the filling rest; that is no document's attempt, and 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -78,6 +79,7 @@ class _Filler:
         self._deadline, self._unasked = deadline, unasked
         self._batcher = requesting.batcher(profile, settings, Purpose.BACKFILL)
         self._parts: deque[Part] = deque()
+        self._woken = threading.Event()
         self._asked: set[bytes] = set()  # of this pass: some ten thousand, for it takes seconds
         self._exhausted = False
         self._seen: datetime | None = None  # since when the last document is served that was looked at
@@ -133,13 +135,13 @@ class _Filler:
                 for document in page or ():
                     self._submit(document)
             else:
-                self._batcher.wait(_LOOK_EVERY)
+                self._wait()
 
     def _submit(self, looked: Looked) -> None:
         # A text that was asked for since the page was read is an earlier part's: this one is not let go of before.
         texts = [(item.digest, item.text) for item in looked.texts if item.digest not in self._asked]
         self._asked.update(digest for digest, _ in texts)
-        self._parts.append(Part(looked.since, self._batcher.submit(looked.document_id, texts) if texts else None))
+        self._parts.append(Part(looked.since, self._batcher.submit(looked.document_id, texts, self._woken) if texts else None))
         self._seen = looked.since
 
     def _horizon(self) -> datetime:
@@ -150,6 +152,11 @@ class _Filler:
             state = fillings.state(connection, self._profile.id)
             self._stored = state.filled_until if state is not None else None
             return fillings.horizon(connection)
+
+    def _wait(self) -> None:
+        """Until some texts are settled, or it is time to look again."""
+        self._woken.wait(_LOOK_EVERY)
+        self._woken.clear()
 
     def _open(self) -> int:
         return sum(part.ticket.open for part in self._parts if part.ticket is not None)
@@ -189,7 +196,7 @@ class _Filler:
         end = time.monotonic() + _DRAIN
         while self._open() and time.monotonic() < end:
             fill_calls.alive(self._session)
-            self._batcher.wait(_LOOK_EVERY)
+            self._wait()
         self._settle()
 
     def _advance(self, horizon: datetime, whole: bool = False) -> None:
