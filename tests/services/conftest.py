@@ -11,8 +11,12 @@ import pytest
 from psycopg.rows import dict_row
 
 from infra.local.stack import Stack, down, up
+from tests.support.documents import execute
 from tests.support.local_stack import PARTS
+from tests.support.models import made, remove
 from worker.services import intake
+from worker.settings import Settings
+from worker.store.profiles import Profile
 
 
 @pytest.fixture
@@ -47,3 +51,12 @@ def start(folder: Path) -> Iterator[Callable[..., Stack]]:
         down(stack.data_dir)
         if stack.supervisor is not None:
             stack.supervisor.wait()
+
+
+@pytest.fixture
+def other(settings: Settings) -> Iterator[Profile]:
+    """A second embedding profile, and the first one serving again at the end."""
+    yield made(settings, dimensions=128)
+    execute(settings, "UPDATE embedding_profiles SET serving = false")
+    execute(settings, "UPDATE embedding_profiles SET serving = true WHERE id = 1")
+    remove(settings)

@@ -9,6 +9,8 @@ from tests.support.provider import vector_of
 from worker.domain.scope import Scope
 from worker.domain.vectors import Vectors
 from worker.services.embedding import embed_document
+from worker.services.fill_reasons import Outcome
+from worker.services.filling import fill
 from worker.services.search import Hit, Mode, search
 from worker.settings import Settings
 from worker.store import fillings, profiles
@@ -71,3 +73,11 @@ def without_provider(query: str, profile: Profile, _: Settings) -> Vectors:
 def search_vectors(settings: Settings, query: str, limit: int = 3) -> list[Hit]:
     """A search by meaning alone, for which no provider is asked."""
     return search(query, Scope.of_buckets(settings.buckets), limit, settings, mode=Mode.VECTOR, embed=without_provider)
+
+
+def filled(settings: Settings, profile: Profile) -> None:
+    """Fill it, to its end."""
+    begin(settings, profile)
+    turn = fill(profile.id, settings)
+    assert turn is not None
+    assert turn.outcome is Outcome.WHOLE
