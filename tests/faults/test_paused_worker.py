@@ -75,7 +75,7 @@ def test_a_worker_that_was_paused_past_its_lease_adds_no_row(
 ) -> None:
     # Each process that is stopped in the middle of a document counts: it has a lease of its own.
     wanted, slots = fault.size(3, 100), fault.size(4, 9)
-    provider.delay = 0.25
+    provider.delay = 1.0
     paused = rounds = wrong = in_transaction = 0
     slowest = 0.0
     with victims(tmp_path, ["one", "two"], slots, **ENVIRONMENT) as workers:

@@ -31,7 +31,9 @@ ENVIRONMENT = {
     "LEX_INGEST_SHUTDOWN_GRACE": "3",
     # Nothing but the hand-back can bring a document to another worker in time.
     "LEX_INGEST_LEASE": "30",
+    # A document's ten texts are ten requests, one after the other.
     "LEX_INGEST_EMBEDDING_BATCH": "1",
+    "LEX_INGEST_EMBEDDING_IN_FLIGHT": "1",
     "LEX_INGEST_CHUNK_SIZE": "300",
     "LEX_INGEST_CHUNK_OVERLAP": "0",
 }

@@ -183,6 +183,14 @@ def outcome(settings: Settings, prefix: str = "load/") -> Outcome:
     return Outcome(statuses, errors, attempts, losses, served, has_chunks, has_vectors, incomplete)
 
 
+def waiting(settings: Settings, prefix: str = "load/") -> int:
+    """How many documents of a load have not reached an end: cheap, for whoever measures meanwhile."""
+    statement = "SELECT count(*) FROM documents WHERE due_at IS NOT NULL AND starts_with(key, %s)"
+    with psycopg.connect(settings.database_url) as rows:
+        (number,) = rows.execute(statement, [prefix]).fetchone() or (0,)
+        return int(number)
+
+
 def strangers(settings: Settings, prefix: str = "load/", way: str = "words", most: int = 1000) -> list[int]:
     """The chunks, of up to ``most``, whose vector is not the one that the test provider gives for their text.
 

@@ -79,8 +79,8 @@ def until_finished(settings: Settings, seconds: float) -> load.Outcome:
         TimeoutError: that took longer than ``seconds``.
     """
     deadline = time.monotonic() + seconds
-    while not (outcome := load.outcome(settings)).finished:
+    while load.waiting(settings):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not finished after {seconds:g} s: {outcome}")
+            raise TimeoutError(f"not finished after {seconds:g} s: {load.outcome(settings)}")
         time.sleep(0.2)
-    return outcome
+    return load.outcome(settings)

@@ -32,7 +32,7 @@ def head(status: int, content_type: str, length: int, headers: dict[str, str]) -
 def control(core: Core, method: str, target: str, body: bytes) -> tuple[int, Any] | None:
     """The answer to a request that is about the server itself, or None."""
     url = urlsplit(target)
-    query = parse_qs(url.query)
+    query = parse_qs(url.query, keep_blank_values=True)
     match method, url.path:
         case "GET", "/stats":
             return 200, {**core.counts_as_json(), "cpu_seconds": time.process_time(), "now": time.monotonic()}

@@ -5,7 +5,9 @@ Every transaction is short: none is open during a call to S3, a parser or a prov
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,11 +18,16 @@ from psycopg import Connection as PsycopgConnection
 from psycopg import Error, InterfaceError, OperationalError, ProgrammingError
 from psycopg.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from worker.store.driver import KEEPALIVES, WORKER_APPLICATION
+
+# A pooled connection that has rested for so many seconds is asked whether it is still there; one that breaks sooner than that is
+# an error of its transaction, as one that breaks within it is.
+_PINGED_AFTER = 1.0
+_RETURNED = "returned_at"
 
 
 def sqlalchemy_url(database_url: str) -> str:
@@ -36,7 +43,6 @@ def _engine_of_process(database_url: str, process_id: int) -> Engine:
         # Enough for a pool of threads, which share them for milliseconds at a time.
         pool_size=4,
         max_overflow=8,
-        pool_pre_ping=True,
         pool_recycle=1800,
         # An error's text is logged and stored in Redis: it must not quote what was written.
         hide_parameters=True,
@@ -56,7 +62,20 @@ def _engine_of_process(database_url: str, process_id: int) -> Engine:
             # The extension is not there before the first migration.
             connection.rollback()
 
+    def returned(_connection: PsycopgConnection | None, entry: ConnectionPoolEntry) -> None:
+        entry.info[_RETURNED] = time.monotonic()
+
+    def taken(connection: PsycopgConnection, entry: ConnectionPoolEntry, _: object) -> None:
+        # What ``pool_pre_ping`` does, but not for each of the several transactions of a document: those are milliseconds apart.
+        if time.monotonic() - entry.info.get(_RETURNED, math.inf) > _PINGED_AFTER:
+            try:
+                engine.dialect.do_ping(connection)  # type: ignore[arg-type]  # psycopg's own type is not SQLAlchemy's protocol
+            except Error as error:
+                raise InvalidatePoolError() from error
+
     event.listen(engine, "connect", connected)
+    event.listen(engine, "checkin", returned)
+    event.listen(engine, "checkout", taken)
     return engine
 
 
