@@ -89,7 +89,7 @@ class Reservation:
 
         A request that was refused or got no answer stays as booked: OpenAI counts those too.
         """
-        if tokens_used:
+        if tokens_used and self._limiter.counts_tokens:
             self._limiter.correct(self._born, 0, tokens_used - self.tokens, tokens_used, self._size)
         if headers is not None:
             age = 0.0 if self._sent_at is None else time.monotonic() - self._sent_at
@@ -127,6 +127,11 @@ class RateLimiter:
         self._share = Buckets()
         self._ratio = TokenRatio()
         self._set_rates(limits)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited, so that it matters how many they were."""
+        return self._limits[1] is not None
 
     def _set_rates(self, limits: tuple[float | None, ...]) -> None:
         requests, tokens = limits
