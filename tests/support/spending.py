@@ -36,7 +36,7 @@ def part(document: UUID | None, tokens: int, inputs: int = 1, purpose: Purpose =
 
 def confirmed(settings: Settings, *answers: Answer, price: Decimal | None = CENTS) -> int:
     with transaction(settings.database_url) as connection:
-        return spending.confirm(connection, answers, price)
+        return spending.confirm_and_commit(connection, answers, price)
 
 
 def spend(settings: Settings, *parts: Part, price: Decimal | None = CENTS) -> None:

@@ -31,7 +31,7 @@ from worker.setting_values import Provider
 from worker.settings import Settings
 from worker.store import spending as ledger
 from worker.store.profiles import Profile
-from worker.store.session import transaction
+from worker.store.session import statements, transaction
 
 log = telemetry.get_logger(__name__)
 
@@ -146,7 +146,7 @@ class Asking:
     def _announce(self, inputs: int, most_tokens: int, purpose: Purpose) -> int:
         if purpose in (Purpose.DOCUMENT, Purpose.BACKFILL):
             return spending.announce(self.settings, self.profile, inputs, most_tokens, purpose)
-        with transaction(self.settings.database_url) as connection:
+        with statements(self.settings.database_url) as connection:
             return ledger.announce(connection, self.profile.id, inputs, most_tokens)
 
     def _withdraw(self, request: int) -> None:
@@ -189,9 +189,13 @@ class Bill:
             self._charges.append(Charge(request, divide(answer.tokens, weights)))
         return answer.vectors
 
-    def settle(self, connection: Connection) -> None:
-        """Confirm what was answered so far, in the caller's transaction and as its last step; again, it changes nothing."""
-        ledger.confirm(connection, self._charges, price_of(self._asking.profile.model, self._asking.settings))
+    def commit(self, connection: Connection) -> None:
+        """Commit the caller's transaction, and with it what was answered so far; what was confirmed before changes nothing."""
+        if self._charges:
+            price = price_of(self._asking.profile.model, self._asking.settings)
+            ledger.confirm_and_commit(connection, self._charges, price)
+        else:
+            connection.commit()
 
 
 def embed_query(query: str, profile: Profile, settings: Settings, purpose: Purpose = Purpose.QUERY) -> Vectors:
@@ -203,5 +207,5 @@ def embed_query(query: str, profile: Profile, settings: Settings, purpose: Purpo
     bill = Bill(Asking(profile, settings, FOR_QUERIES), [None], purpose)
     vector: Vectors = bill.ask([query], [0])[0]
     with transaction(settings.database_url) as connection:
-        bill.settle(connection)
+        bill.commit(connection)
     return vector

@@ -8,8 +8,6 @@ from collections import deque
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func
-
 from worker.contract import Stage
 from worker.domain.document import Status
 from worker.domain.errors import ProviderUnusable, Unavailable
@@ -20,7 +18,7 @@ from worker.settings import Settings
 from worker.store import chunks, leases, profiles, vectors
 from worker.store.leases import Lease
 from worker.store.profiles import Profile
-from worker.store.session import transaction
+from worker.store.session import statements, transaction
 from worker.store.vectors import Page
 
 # Chunks that are read at a time, and texts that may be on their way: what a document of any length takes of memory.
@@ -69,17 +67,17 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
                         lease,
                         Status.INDEXED,
                         settings.requeue_after,
+                        indexed=True,
                         attempts=0,
                         error_code=None,
                         error=None,
-                        indexed_at=func.now(),
                     )
                     return Result(ended.status, ended.wake_generation, served, asked)
 
 
 def _begin(lease: Lease, settings: Settings) -> tuple[Profile, Page]:
     """The profile that serves, and the first texts that have no vector of it."""
-    with transaction(settings.database_url) as connection:
+    with statements(settings.database_url) as connection:
         profile = profiles.serving(connection)
         if profile is None:
             raise ProviderUnusable("profile_missing", "no table holds vectors: run `lex-ingest migrate`")
@@ -106,7 +104,7 @@ def _fill(lease: Lease, profile: Profile, first: Page, settings: Settings, heart
             while tickets and not tickets[0].left():
                 tickets.popleft()
             if page.more and sum(ticket.left() for ticket in tickets) <= _MOST_OPEN - _PAGE:
-                with transaction(settings.database_url) as connection:
+                with statements(settings.database_url) as connection:
                     page = vectors.missing(connection, profile, lease.document_id, lease.generation, page.last, _PAGE)
                 asked += len(page.texts)
                 if page.texts:

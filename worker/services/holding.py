@@ -19,7 +19,7 @@ from worker.services.settling import settle
 from worker.settings import Settings
 from worker.store import leases
 from worker.store.leases import Lease
-from worker.store.session import transaction
+from worker.store.session import statements, transaction
 
 log = telemetry.get_logger(__name__)
 
@@ -61,7 +61,7 @@ class Heartbeat:
         end = time.monotonic() + _LONGEST_HOLD
         while not self._stop.wait(self._settings.lease / 3) and time.monotonic() < end:
             try:
-                with transaction(self._settings.database_url) as connection:
+                with statements(self._settings.database_url) as connection:
                     leases.renew(connection, self._lease, self._settings.lease)
             except LeaseLost as lost:
                 self._lost = lost
@@ -83,7 +83,7 @@ def take(document_id: UUID, stage: Stage, settings: Settings) -> Lease | None:
     with _taking:
         if _ending:
             return None
-        with transaction(settings.database_url) as connection:
+        with statements(settings.database_url) as connection:
             lease = leases.claim(connection, document_id, stage, settings.lease)
         if lease is not None:
             _in_hand[lease.token] = (lease, settings)

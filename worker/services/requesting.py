@@ -10,6 +10,7 @@ from functools import partial
 from uuid import UUID
 
 import numpy as np
+import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
@@ -77,11 +78,11 @@ def _store(asking: Asking, found: Mapping[bytes, Vectors], bill: Bill) -> None:
             with transaction(asking.settings.database_url) as connection:
                 if found:
                     vectors.write(connection, asking.profile, list(found), np.stack(list(found.values())), careful)
-                bill.settle(connection)
+                bill.commit(connection)
             return
         except vectors.StandsAlready:
             careful = True
-        except DBAPIError as error:
+        except (DBAPIError, psycopg.Error) as error:
             if not is_away(error) or time.monotonic() > end:
                 raise
             log.warning("vectors wait for PostgreSQL", extra={"vectors": len(found), "reason": type(error).__name__})

@@ -22,7 +22,7 @@ from worker.embed.prices import price_of
 from worker.settings import Settings
 from worker.store import fillings, spending
 from worker.store.profiles import Profile
-from worker.store.session import transaction
+from worker.store.session import statements, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,9 @@ def announce(settings: Settings, profile: Profile, inputs: int, most_tokens: int
         RunSpent: what is confirmed and unconfirmed of the run reaches its budget.
     """
     require_price(profile.model, settings)
+    if settings.budget_per_day is None and purpose is not Purpose.BACKFILL:
+        with statements(settings.database_url) as connection:
+            return spending.announce(connection, profile.id, inputs, most_tokens)
     with transaction(settings.database_url) as connection:
         if settings.budget_per_day is not None:
             spending.lock_budget(connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BindParameter, Float, and_, bindparam, case, cast, exists, func, select, update
+from sqlalchemy import BindParameter, Float, and_, bindparam, case, cast, exists, func, null, select, update
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.elements import ColumnElement
@@ -72,14 +72,68 @@ def claiming(stage: Stage) -> ReturningUpdate[*tuple[Any, ...]]:
     )
 
 
-# Parameters: ``held_id``, ``generation``, ``token`` and ``status``, of the lease.
-FENCE = (
-    select(REMOVED.label("removed"))
-    .where(
-        Document.id == bindparam("held_id"),
-        Document.generation == bindparam("generation"),
-        Document.lease_token == bindparam("token"),
-        Document.status == bindparam("status"),
-    )
-    .with_for_update()
+# Parameters, of the lease: ``held_id``, ``held_generation``, ``held_token``, ``held_status``.
+HELD = and_(
+    Document.id == bindparam("held_id"),
+    Document.generation == bindparam("held_generation"),
+    Document.lease_token == bindparam("held_token"),
+    Document.status == bindparam("held_status"),
 )
+FENCE = select(REMOVED.label("removed")).where(HELD).with_for_update()
+# What an end of a lease gives back: the row as it is after it.
+ENDED = (Document.status, Document.desired_generation, Document.queued)
+
+
+def fact(name: str) -> str:
+    """The parameter that a column is set to."""
+    return f"fact_{name}"
+
+
+@cache
+def finishing(working: Status, status: Status, facts: tuple[str, ...], indexed: bool) -> ReturningUpdate[*tuple[Any, ...]]:
+    """Parameters: those of ``HELD``, ``requeue_seconds``, and ``fact`` of each of the columns ``facts``."""
+    newer = Document.desired_generation > Document.generation
+    return (
+        update(Document)
+        .where(HELD)
+        .values(
+            {
+                "status": case((newer, check_transition(working, Status.PENDING)), else_=check_transition(working, status)),
+                "due_at": case((newer, in_seconds(bindparam("requeue_seconds", type_=Float))), else_=null()),
+                "queued": newer,
+                "force": and_(Document.force, newer),
+                "lease_token": None,
+                "lease_losses": 0,
+                "updated_at": func.now(),
+                **({"indexed_at": func.now()} if indexed else {}),
+                **{name: bindparam(fact(name)) for name in facts},
+            }
+        )
+        .returning(*ENDED)
+    )
+
+
+@cache
+def handing_on(facts: tuple[str, ...]) -> ReturningUpdate[*tuple[Any, ...]]:
+    """Parameters: those of ``HELD``, ``requeue_seconds``, ``read_etag``, and ``fact`` of each of the columns ``facts``."""
+    nothing_new = and_(Document.hint_etag == bindparam("read_etag"), ~Document.hint_removed, ~Document.force)
+    return (
+        update(Document)
+        .where(HELD)
+        .values(
+            {
+                "status": check_transition(Status.EXTRACTING, Status.EXTRACTED),
+                "lease_token": None,
+                "queued": True,
+                "due_at": in_seconds(bindparam("requeue_seconds", type_=Float)),
+                "desired_generation": case((nothing_new, Document.generation), else_=Document.desired_generation),
+                "attempts": 0,
+                "error_code": None,
+                "error": None,
+                "updated_at": func.now(),
+                "etag": bindparam("read_etag"),
+                **{name: bindparam(fact(name)) for name in facts},
+            }
+        )
+        .returning(*ENDED)
+    )

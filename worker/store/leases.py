@@ -11,22 +11,13 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    CursorResult,
-    Update,
-    and_,
-    case,
-    func,
-    null,
-    update,
-)
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, case, func, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from worker.contract import Stage
 from worker.domain.document import HAND_BACK, TERMINAL, Status, check_transition
 from worker.domain.errors import LeaseLost
-from worker.store.lease_statements import CLAIM, FENCE, REMOVED, claiming, in_seconds
+from worker.store.lease_statements import CLAIM, ENDED, FENCE, HELD, REMOVED, claiming, fact, finishing, handing_on, in_seconds
 from worker.store.models import Document
 
 _IN_VAIN = "the object was removed while it was worked on"
@@ -77,13 +68,14 @@ def claim(connection: Connection, document_id: uuid.UUID, stage: Stage, lease_se
     )
 
 
-def _held(lease: Lease) -> ColumnElement[bool]:
-    return and_(
-        Document.id == lease.document_id,
-        Document.generation == lease.generation,
-        Document.lease_token == lease.token,
-        Document.status == lease.status,
-    )
+def _shown(lease: Lease) -> dict[str, Any]:
+    """The parameters of ``HELD``."""
+    return {
+        "held_id": lease.document_id,
+        "held_generation": lease.generation,
+        "held_token": lease.token,
+        "held_status": lease.status,
+    }
 
 
 def renew(connection: Connection, lease: Lease, lease_seconds: float) -> None:
@@ -93,7 +85,8 @@ def renew(connection: Connection, lease: Lease, lease_seconds: float) -> None:
         LeaseLost: it has been taken away, or the object was removed meanwhile and the work is in vain.
     """
     row = connection.execute(
-        update(Document).where(_held(lease)).values(due_at=in_seconds(lease_seconds)).returning(REMOVED.label("removed"))
+        update(Document).where(HELD).values(due_at=in_seconds(lease_seconds)).returning(REMOVED.label("removed")),
+        _shown(lease),
     ).one_or_none()
     if row is None:
         raise LeaseLost()
@@ -107,23 +100,23 @@ def fence(connection: Connection, lease: Lease) -> None:
     Raises:
         LeaseLost: the lease is not held any more, or the object was removed meanwhile; the transaction must write nothing.
     """
-    values = {"held_id": lease.document_id, "generation": lease.generation, "token": lease.token, "status": lease.status}
-    row = connection.execute(FENCE, values).one_or_none()
+    row = connection.execute(FENCE, _shown(lease)).one_or_none()
     if row is None:
         raise LeaseLost()
     if row.removed:
         raise LeaseLost(_IN_VAIN)
 
 
-def _end(connection: Connection, lease: Lease, statement: Update) -> Any:
+def _end(connection: Connection, lease: Lease, statement: ReturningUpdate[*tuple[Any, ...]], **parameters: Any) -> Any:
     """Run the UPDATE of the held row, and give the row as it is after it."""
-    result: CursorResult[Any] = connection.execute(
-        statement.where(_held(lease)).returning(Document.status, Document.desired_generation, Document.queued)
-    )
-    row = result.one_or_none()
+    row = connection.execute(statement, _shown(lease) | parameters).one_or_none()
     if row is None:
         raise LeaseLost()
     return row
+
+
+def _as_parameters(facts: dict[str, Any]) -> dict[str, Any]:
+    return {fact(name): value for name, value in facts.items()}
 
 
 def hand_on(connection: Connection, lease: Lease, requeue_after: float, etag: str, **facts: Any) -> Ended:
@@ -133,55 +126,23 @@ def hand_on(connection: Connection, lease: Lease, requeue_after: float, etag: st
     events, and the second must not cost a second run.
     """
     status = check_transition(lease.status, Status.EXTRACTED)
-    _end(
-        connection,
-        lease,
-        update(Document).values(
-            status=status,
-            lease_token=None,
-            queued=True,
-            due_at=in_seconds(requeue_after),
-            desired_generation=case(
-                (and_(Document.hint_etag == etag, ~Document.hint_removed, ~Document.force), lease.generation),
-                else_=Document.desired_generation,
-            ),
-            attempts=0,
-            error_code=None,
-            error=None,
-            updated_at=func.now(),
-            etag=etag,
-            **facts,
-        ),
-    )
+    statement = handing_on(tuple(facts))
+    _end(connection, lease, statement, requeue_seconds=requeue_after, read_etag=etag, **_as_parameters(facts))
     return Ended(status, lease.generation)
 
 
-def finish(connection: Connection, lease: Lease, status: Status, requeue_after: float, **facts: Any) -> Ended:
+def finish(
+    connection: Connection, lease: Lease, status: Status, requeue_after: float, *, indexed: bool = False, **facts: Any
+) -> Ended:
     """End in a terminal status; if a newer generation is wanted, the row is PENDING at once instead.
 
-    ``facts`` are columns of ``documents`` to set. ``force`` is kept where a newer generation is wanted.
+    ``facts`` are columns of ``documents`` to set, and their values; ``indexed`` sets ``indexed_at`` to now. ``force`` is kept
+    where a newer generation is wanted.
     """
     if status not in TERMINAL:
         raise ValueError(f"{status} is not terminal")
-    check_transition(lease.status, status)
-    again = check_transition(lease.status, Status.PENDING)
-    newer = Document.desired_generation > lease.generation
-    row = _end(
-        connection,
-        lease,
-        update(Document).values(
-            {
-                "status": case((newer, again), else_=status),
-                "due_at": case((newer, in_seconds(requeue_after)), else_=null()),
-                "queued": newer,
-                "force": and_(Document.force, newer),
-                "lease_token": None,
-                "lease_losses": 0,
-                "updated_at": func.now(),
-                **facts,
-            }
-        ),
-    )
+    statement = finishing(lease.status, status, tuple(facts), indexed)
+    row = _end(connection, lease, statement, requeue_seconds=requeue_after, **_as_parameters(facts))
     return Ended(Status(row.status), row.desired_generation if row.queued else None)
 
 
@@ -206,7 +167,9 @@ def hand_back(
     row = _end(
         connection,
         lease,
-        update(Document).values(
+        update(Document)
+        .where(HELD)
+        .values(
             status=case((REMOVED, again), else_=waits),
             lease_token=None,
             queued=queued,
@@ -215,6 +178,7 @@ def hand_back(
             error_code=error_code,
             error=error,
             updated_at=func.now(),
-        ),
+        )
+        .returning(*ENDED),
     )
     return Ended(Status(row.status), row.desired_generation if queued else None)

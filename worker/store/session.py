@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, LiteralString
 
 from pgvector.psycopg import register_vector
 from psycopg import Connection as PsycopgConnection
@@ -97,6 +97,30 @@ def transaction(database_url: str) -> Iterator[Connection]:
     """A transaction: committed at the end of the block, rolled back on an exception."""
     with engine(database_url).begin() as connection:
         yield connection
+
+
+@contextmanager
+def statements(database_url: str) -> Iterator[Connection]:
+    """Each statement of the block commits by itself: for one alone, which then is one exchange with PostgreSQL and not three."""
+    with engine(database_url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
+def run_and_commit(connection: Connection, statement: LiteralString, parameters: Mapping[str, Any]) -> int:
+    """Run a transaction's last statement, which gives one number, and commit, in one exchange with PostgreSQL.
+
+    For rows that others wait for: whoever stands still in between, stopped or cut off, would hold them until PostgreSQL ends the
+    session, and so would the next of its threads that got them. The parameters are written ``%(name)s``.
+
+    Raises:
+        psycopg.Error: nothing was committed; or, with the connection lost, perhaps it was.
+    """
+    driver = psycopg_below(connection)
+    with driver.pipeline():
+        cursor = driver.execute(statement, parameters)
+        driver.commit()
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 @contextmanager

@@ -4,7 +4,8 @@ So at every moment: confirmed <= what the provider counted <= confirmed + unconf
 network, a killed worker or a commit that failed, stays announced with its bound; nothing is confirmed twice.
 
 Whoever confirms locks announcements, then ``spending`` in the order of documents (``NOBODY`` last), then ``spending_days``: all
-in one order, so that none waits for another in a circle. The day's row is what everybody writes: confirm last, and commit.
+in one order, so that none waits for another in a circle. The day's row is what everybody writes: that, and the commit, are one
+exchange with PostgreSQL.
 """
 
 from __future__ import annotations
@@ -13,57 +14,60 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
-from uuid import UUID
+from typing import LiteralString
 
 from sqlalchemy import Connection, delete, func, select, text
 
 from worker.domain.spending import Answer, Spent, spent
+from worker.store.session import run_and_commit
 from worker.store.spending_models import NOBODY, EmbeddingRequest
 
 # Held by whoever asks for today's budget and then announces: two would both find room for one.
 _BUDGET_LOCK = 0x1E81_0004
 
-# In the order of their ids: whoever confirms the same ones at the same time must not hold one and wait for another.
 _ANNOUNCE = text("""
 INSERT INTO embedding_requests (profile_id, inputs, most_tokens) VALUES (:profile_id, :inputs, :most_tokens) RETURNING id
 """)
 
-_TAKE = text("""
-DELETE FROM embedding_requests WHERE id IN (
-    SELECT id FROM embedding_requests WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE
-)
-RETURNING id, day, profile_id
-""")
-
 # "+" with null is null: then the one that is known counts.
-_ADD = """
+_ADD: LiteralString = """
     inputs = {table}.inputs + excluded.inputs,
     tokens = {table}.tokens + excluded.tokens,
     micro_dollars = coalesce({table}.micro_dollars + excluded.micro_dollars, {table}.micro_dollars, excluded.micro_dollars),
     unpriced_tokens = {table}.unpriced_tokens + excluded.unpriced_tokens
 """
+_SUMS: LiteralString = "sum(inputs)::bigint, sum(tokens)::bigint, sum(micro_dollars), sum(unpriced_tokens)::bigint"
 
-_ADD_TO_DOCUMENTS = text(f"""
-INSERT INTO spending (document_id, day, profile_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens)
-SELECT * FROM unnest(
-    CAST(:documents AS uuid[]), CAST(:days AS date[]), CAST(:profiles AS int[]), CAST(:purposes AS text[]),
-    CAST(:inputs AS bigint[]), CAST(:tokens AS bigint[]), CAST(:money AS numeric[]), CAST(:unpriced AS bigint[])
-) AS new (document_id, day, profile_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens)
-ORDER BY document_id, day, profile_id, purpose
-ON CONFLICT (document_id, day, profile_id, purpose) DO UPDATE SET {_ADD.format(table="spending")}
-""")
-
-_ADD_TO_DAYS = text(f"""
-INSERT INTO spending_days (day, profile_id, requests, inputs, tokens, micro_dollars, unpriced_tokens)
-SELECT * FROM unnest(
-    CAST(:days AS date[]), CAST(:profiles AS int[]), CAST(:requests AS bigint[]),
-    CAST(:inputs AS bigint[]), CAST(:tokens AS bigint[]), CAST(:money AS numeric[]), CAST(:unpriced AS bigint[])
-) AS new (day, profile_id, requests, inputs, tokens, micro_dollars, unpriced_tokens)
-ORDER BY day, profile_id
-ON CONFLICT (day, profile_id) DO UPDATE SET
-    requests = spending_days.requests + excluded.requests, {_ADD.format(table="spending_days")}
-""")
+# Announcements in the order of their ids: whoever confirms the same ones at the same time must not hold one and wait for another.
+# The days' rows come when the documents' are written, which is why they are asked how many those were.
+_CONFIRM: LiteralString = f"""
+WITH taken AS (
+    DELETE FROM embedding_requests WHERE id IN (
+        SELECT id FROM embedding_requests WHERE id = ANY(%(requests)s) ORDER BY id FOR UPDATE
+    )
+    RETURNING id, day, profile_id
+), parts AS (
+    SELECT day, profile_id, document_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens
+    FROM taken JOIN unnest(
+        %(part_of)s::bigint[], %(documents)s::uuid[], %(purposes)s::text[],
+        %(inputs)s::bigint[], %(tokens)s::bigint[], %(money)s::numeric[], %(unpriced)s::bigint[]
+    ) AS part (id, document_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens) USING (id)
+), documents AS (
+    INSERT INTO spending (document_id, day, profile_id, purpose, inputs, tokens, micro_dollars, unpriced_tokens)
+    SELECT document_id, day, profile_id, purpose, {_SUMS} FROM parts
+    GROUP BY document_id, day, profile_id, purpose ORDER BY document_id, day, profile_id, purpose
+    ON CONFLICT (document_id, day, profile_id, purpose) DO UPDATE SET {_ADD.format(table="spending")}
+    RETURNING 1
+), days AS (
+    INSERT INTO spending_days (day, profile_id, requests, inputs, tokens, micro_dollars, unpriced_tokens)
+    SELECT day, profile_id, (SELECT count(*) FROM taken WHERE (day, profile_id) = (parts.day, parts.profile_id)), {_SUMS}
+    FROM parts WHERE (SELECT count(*) FROM documents) > 0
+    GROUP BY day, profile_id ORDER BY day, profile_id
+    ON CONFLICT (day, profile_id) DO UPDATE SET
+        requests = spending_days.requests + excluded.requests, {_ADD.format(table="spending_days")}
+)
+SELECT count(*) FROM taken
+"""
 
 # What was announced in these days (null: no bound) and is not confirmed, given up or not.
 _UNCONFIRMED = """
@@ -144,55 +148,32 @@ def withdraw(connection: Connection, request_id: int) -> bool:
     return connection.execute(delete(EmbeddingRequest).where(EmbeddingRequest.id == request_id)).rowcount > 0
 
 
-def confirm(connection: Connection, answers: Sequence[Answer], price: Decimal | None) -> int:
-    """Count what the provider counted, in the caller's transaction: the one that stores the vectors, as its last step.
+def confirm_and_commit(connection: Connection, answers: Sequence[Answer], price: Decimal | None) -> int:
+    """Count what the provider counted, and commit the caller's transaction: the one that stores the vectors.
 
     It counts for the day on which the request was sent. An answer whose announcement is not there any more was counted before and
     is left out, so a transaction whose commit is in doubt may be run again. Where the vectors can't be stored (a lost lease), the
     tokens were paid for all the same: confirm them in a transaction of their own.
 
     Args:
-        answers: each with its parts; ``worker.domain.spending.divide`` makes them of a request's ``usage``.
+        answers: each with its parts, at least one; ``worker.domain.spending.divide`` makes them of a request's ``usage``.
         price: dollars for a million tokens, None where it is not known.
 
     Returns:
         How many of the answers were counted now.
     """
-    parts = {answer.request_id: answer.parts for answer in answers}
-    taken = connection.execute(_TAKE, {"ids": list(parts)}).all()
-    documents: dict[tuple[UUID, date, int, str], Spent] = {}
-    days: dict[tuple[date, int], Spent] = {}
-    requests: dict[tuple[date, int], int] = {}
-    for row in taken:
-        day = (row.day, row.profile_id)
-        requests[day] = requests.get(day, 0) + 1
-        days.setdefault(day, Spent())
-        for part in parts[row.id]:
-            amount = spent(part.inputs, part.tokens, price)
-            place = (part.document_id or NOBODY, *day, part.purpose.value)
-            documents[place] = documents.get(place, Spent()) + amount
-            days[day] += amount
-    if documents:
-        ids, on, profiles, purposes = (list(column) for column in zip(*documents, strict=True))
-        connection.execute(
-            _ADD_TO_DOCUMENTS,
-            {"documents": ids, "days": on, "profiles": profiles, "purposes": purposes, **_columns(documents.values())},
-        )
-    if days:
-        on, profiles = (list(column) for column in zip(*days, strict=True))
-        counts = list(requests.values())
-        connection.execute(_ADD_TO_DAYS, {"days": on, "profiles": profiles, "requests": counts, **_columns(days.values())})
-    return len(taken)
-
-
-def _columns(amounts: Any) -> dict[str, list[Any]]:
-    rows = list(amounts)
-    return {
-        "inputs": [row.inputs for row in rows],
-        "tokens": [row.tokens for row in rows],
-        "money": [row.micro_dollars for row in rows],
-        "unpriced": [row.unpriced_tokens for row in rows],
+    parts = [(answer.request_id, part, spent(part.inputs, part.tokens, price)) for answer in answers for part in answer.parts]
+    parameters = {
+        "requests": [answer.request_id for answer in answers],
+        "part_of": [request for request, _, _ in parts],
+        "documents": [part.document_id or NOBODY for _, part, _ in parts],
+        "purposes": [part.purpose.value for _, part, _ in parts],
+        "inputs": [amount.inputs for _, _, amount in parts],
+        "tokens": [amount.tokens for _, _, amount in parts],
+        "money": [amount.micro_dollars for _, _, amount in parts],
+        "unpriced": [amount.unpriced_tokens for _, _, amount in parts],
     }
+    return run_and_commit(connection, _CONFIRM, parameters)
 
 
 def unconfirmed(connection: Connection, since: date | None = None, until: date | None = None) -> list[Unconfirmed]:
