@@ -40,9 +40,11 @@ def sqlalchemy_url(database_url: str) -> str:
 def _engine_of_process(database_url: str, process_id: int) -> Engine:
     engine = create_engine(
         sqlalchemy_url(database_url),
-        # Enough for a pool of threads, which share them for milliseconds at a time.
-        pool_size=4,
-        max_overflow=8,
+        # Enough for a pool of threads, which share them for milliseconds at a time. None is an overflow, which would be closed
+        # at once: connecting, with its password, costs more than all that a document asks. The last used goes first.
+        pool_size=12,
+        max_overflow=0,
+        pool_use_lifo=True,
         pool_recycle=1800,
         # An error's text is logged and stored in Redis: it must not quote what was written.
         hide_parameters=True,
