@@ -38,6 +38,12 @@ def _hide_secrets(**_: Any) -> None:
 
 
 @signals.worker_init.connect
+def _make_backend(**_: Any) -> None:
+    # Before threads begin, which would each make one all the same. It connects when it is first used, in each process anew.
+    _ = app.backend
+
+
+@signals.worker_init.connect
 def _spare_collector(**_: Any) -> None:
     # All modules are imported by now, and stay. Looked through again and again they took a tenth of the embedding stage's CPU;
     # and in a forked process each look would copy their pages.

@@ -32,6 +32,9 @@ enable_utc = True
 timezone = "UTC"
 
 task_track_started = True
+# One for all threads of a process: each would make its own otherwise, with a connection, and look through all installed packages
+# for it. redis-py's client may be shared (its README, "Connection Pools").
+result_backend_thread_safe = True
 # Half an hour, then the process is ended; five minutes before, the task is told, and hands its document back.
 task_time_limit = 30 * 60
 task_soft_time_limit = 25 * 60

@@ -6,6 +6,7 @@ The client's own retries are off: who waits, and for how long, is decided for al
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,9 +49,18 @@ class Answer:
     headers: Mapping[str, str]
 
 
+# Reading the certificates takes 25 ms of CPU: threads that begin together must not each make a client of the same kind.
+_making = threading.Lock()
+
+
 @lru_cache(maxsize=8)
-def _client(api_key: str, base_url: str | None, timeout: float) -> openai.OpenAI:
+def _made(api_key: str, base_url: str | None, timeout: float) -> openai.OpenAI:
     return openai.OpenAI(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=0)
+
+
+def _client(api_key: str, base_url: str | None, timeout: float) -> openai.OpenAI:
+    with _making:
+        return _made(api_key, base_url, timeout)
 
 
 def embed(texts: Sequence[str], model: Model) -> Answer:
