@@ -40,7 +40,7 @@ def _hide_secrets(**_: Any) -> None:
 @signals.worker_init.connect
 def _make_backend(**_: Any) -> None:
     # Before threads begin, which would each make one all the same. It connects when it is first used, in each process anew.
-    _ = app.backend
+    app.backend  # noqa: B018 - looking at it makes it
 
 
 @signals.worker_init.connect

@@ -30,7 +30,7 @@ from worker.services.embedding import embed_document
 from worker.services.extraction import extract_document
 from worker.services.settling import StageFailed
 from worker.settings import Settings
-from worker.store import chunks, leases
+from worker.store import leases
 from worker.store.session import transaction
 
 
@@ -172,7 +172,7 @@ def test_a_third_failed_attempt_is_the_last(settings: Settings, monkeypatch: pyt
     assert "a line" not in row["error"]
 
 
-def test_a_generation_without_all_its_vectors_is_not_served(settings: Settings) -> None:
+def test_a_generation_without_all_its_vectors_is_not_whole(settings: Settings) -> None:
     document_id = put_and_tell(settings, "a.txt", TIDE)
     extract_document(document_id, settings)
     with transaction(settings.database_url) as connection:
@@ -180,8 +180,7 @@ def test_a_generation_without_all_its_vectors_is_not_served(settings: Settings) 
 
         profile = profiles.find(connection, "test", "words", 384)
         assert profile is not None
-        assert chunks.swap(connection, profile, document_id, 1) == 0
-    assert row_of(settings, document_id)["active_generation"] is None
+        assert vectors.whole(connection, profile, document_id, 1) == 0
 
 
 def test_a_holder_whose_object_was_removed_writes_nothing_and_the_next_looks_at_the_bucket(settings: Settings) -> None:

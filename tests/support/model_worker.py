@@ -118,10 +118,13 @@ def embedding(document_id: UUID, profile: Profile) -> Run:
             vectors.write(connection, profile, [item.digest for item in waiting], ones)
         connection = yield
         with connection.begin():
-            leases.fence(connection, lease)
-            if not chunks.swap(connection, profile, lease.document_id, lease.generation):
+            leases.fence(connection, lease, relying=True)
+            if not vectors.whole(connection, profile, lease.document_id, lease.generation):
                 raise AssertionError("every chunk was given a vector")
-            ended = leases.finish(connection, lease, Status.INDEXED, SOON, attempts=0, error_code=None, error=None)
+            served = {"active_generation": lease.generation, "attempts": 0, "error_code": None, "error": None}
+            ended = leases.finish(connection, lease, Status.INDEXED, SOON, indexed=True, **served)
+            if lease.active_generation is not None:
+                chunks.replace_unserved(connection, lease.document_id, lease.generation)
     except LeaseLost:
         return _let_go(connection, lease)
     return _next(lease, ended)

@@ -13,7 +13,8 @@ from worker.domain.document import Status
 from worker.domain.errors import ProviderUnusable, Unavailable
 from worker.embed.batcher import Ticket
 from worker.services import requesting
-from worker.services.holding import Heartbeat, held, take
+from worker.services.heartbeat import Heartbeat
+from worker.services.holding import held, take
 from worker.settings import Settings
 from worker.store import chunks, leases, profiles, vectors
 from worker.store.leases import Lease
@@ -59,19 +60,23 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
             asked += _fill(lease, profile, first, settings, heartbeat, deadline)
             heartbeat.check()
             with transaction(settings.database_url) as connection:
-                leases.fence(connection, lease)
+                leases.fence(connection, lease, relying=True)
                 # Not whole: a text's vector was erased since it was looked for, or another profile serves by now.
-                if served := chunks.swap(connection, profile, lease.document_id, lease.generation):
+                if served := vectors.whole(connection, profile, lease.document_id, lease.generation):
                     ended = leases.finish(
                         connection,
                         lease,
                         Status.INDEXED,
                         settings.requeue_after,
                         indexed=True,
+                        active_generation=lease.generation,
                         attempts=0,
                         error_code=None,
                         error=None,
                     )
+                    # Extraction has left no other generation than this one and the one that was served.
+                    if lease.active_generation is not None:
+                        chunks.replace_unserved(connection, lease.document_id, lease.generation)
                     return Result(ended.status, ended.wake_generation, served, asked)
 
 

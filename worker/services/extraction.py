@@ -18,7 +18,8 @@ from worker.domain.errors import Unavailable
 from worker.domain.text import Reading
 from worker.extract.reading import Order
 from worker.extract.sandbox import Sandbox
-from worker.services.holding import Heartbeat, held, take
+from worker.services.heartbeat import Heartbeat
+from worker.services.holding import held, take
 from worker.services.settling import object_columns
 from worker.settings import Settings
 from worker.store import chunks, leases

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -14,7 +13,7 @@ from worker import producer, telemetry
 from worker.contract import Stage, WakeUp
 from worker.domain.document import WAITING_FOR
 from worker.domain.errors import LeaseLost
-from worker.objects import ObjectFacts
+from worker.services.heartbeat import Heartbeat
 from worker.services.settling import settle
 from worker.settings import Settings
 from worker.store import leases
@@ -22,54 +21,6 @@ from worker.store.leases import Lease
 from worker.store.session import statements, transaction
 
 log = telemetry.get_logger(__name__)
-
-
-# Seconds after which a lease is not renewed any more: longer than Celery lets a task run (worker.celery_config), so that a stage
-# which hangs where no time limit reaches it, as in a pool of threads, does not keep its document for ever.
-_LONGEST_HOLD = 35 * 60
-
-
-class Heartbeat:
-    """Renews a lease every third of its length, in a thread with short transactions of its own.
-
-    ``check()`` raises what the last renewal met; the stage calls it between its steps. The fence in each writing
-    transaction is what keeps the data right: this only saves work that is in vain. ``read`` is set by the stage once it
-    has the object, so that ``status`` tells which one a failure was about.
-    """
-
-    def __init__(self, lease: Lease, settings: Settings) -> None:
-        self._lease = lease
-        self._settings = settings
-        self._stop = threading.Event()
-        self._lost: LeaseLost | None = None
-        self.read: ObjectFacts | None = None
-        self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def check(self) -> None:
-        if self._lost is not None:
-            raise self._lost
-
-    def _run(self) -> None:
-        end = time.monotonic() + _LONGEST_HOLD
-        while not self._stop.wait(self._settings.lease / 3) and time.monotonic() < end:
-            try:
-                with statements(self._settings.database_url) as connection:
-                    leases.renew(connection, self._lease, self._settings.lease)
-            except LeaseLost as lost:
-                self._lost = lost
-                return
-            except DBAPIError as error:
-                # The database is away: the lease may still be ours when it is back.
-                log.warning("lease not renewed", extra={"reason": type(error).__name__})
-
 
 # What this process holds now: one lease in a pool process, several in a pool of threads.
 _in_hand: dict[UUID, tuple[Lease, Settings]] = {}

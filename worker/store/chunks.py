@@ -11,9 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from worker.domain.digests import text_digest
 from worker.domain.text import Span
-from worker.store import profiles, vectors
 from worker.store.models import Document, Generation
-from worker.store.profiles import Profile
 from worker.store.session import psycopg_below
 
 _CHUNK_COLUMNS = (
@@ -59,29 +57,6 @@ def write_generation(connection: Connection, facts: dict[str, Any], spans: Itera
             digest = text_digest(piece, tenant)
             place = (page_start, page_end, char_start, char_end)
             stream.write_row((facts["document_id"], facts["generation"], ordinal, piece, digest, *place))
-
-
-def swap(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> int:
-    """Make ``generation`` the one that is served and remove the others, in the caller's transaction. Returns its chunks.
-
-    0, with nothing changed, where a chunk has no vector of ``profile``, so that the generation is not whole, or where
-    another profile serves by now.
-
-    Raises:
-        RuntimeError: the generation has no chunk.
-    """
-    vectors.rely_on(connection)
-    serving = profiles.serving(connection)
-    if serving is None or serving.id != profile.id:
-        return 0
-    number, with_vector = vectors.stand(connection, profile, document_id, generation)
-    if number == 0:
-        raise RuntimeError("a generation without a chunk can't be served")
-    if number != with_vector:
-        return 0
-    connection.execute(update(Document).where(Document.id == document_id).values(active_generation=generation))
-    replace_unserved(connection, document_id, generation)
-    return number
 
 
 def served_digest(connection: Connection, document_id: uuid.UUID, generation: int) -> tuple[bytes, str] | None:

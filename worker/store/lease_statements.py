@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from worker.contract import Stage
 from worker.domain.document import Status, check_transition
+from worker.store.driver import VECTORS_LOCK
 from worker.store.models import EMBEDDING_GATE, Document, Gate
 
 # Somebody said that the object was removed, and nobody has looked yet.
@@ -80,6 +81,8 @@ HELD = and_(
     Document.status == bindparam("held_status"),
 )
 FENCE = select(REMOVED.label("removed")).where(HELD).with_for_update()
+# And as ``worker.store.vectors.rely_on``, in the same exchange.
+RELYING_FENCE = FENCE.add_columns(func.pg_advisory_xact_lock_shared(VECTORS_LOCK))
 # What an end of a lease gives back: the row as it is after it.
 ENDED = (Document.status, Document.desired_generation, Document.queued)
 

@@ -17,7 +17,19 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from worker.contract import Stage
 from worker.domain.document import HAND_BACK, TERMINAL, Status, check_transition
 from worker.domain.errors import LeaseLost
-from worker.store.lease_statements import CLAIM, ENDED, FENCE, HELD, REMOVED, claiming, fact, finishing, handing_on, in_seconds
+from worker.store.lease_statements import (
+    CLAIM,
+    ENDED,
+    FENCE,
+    HELD,
+    RELYING_FENCE,
+    REMOVED,
+    claiming,
+    fact,
+    finishing,
+    handing_on,
+    in_seconds,
+)
 from worker.store.models import Document
 
 _IN_VAIN = "the object was removed while it was worked on"
@@ -94,13 +106,15 @@ def renew(connection: Connection, lease: Lease, lease_seconds: float) -> None:
         raise LeaseLost(_IN_VAIN)
 
 
-def fence(connection: Connection, lease: Lease) -> None:
+def fence(connection: Connection, lease: Lease, relying: bool = False) -> None:
     """Lock the row for the rest of this transaction; every writing transaction begins with this.
+
+    ``relying``: and rely on the vectors that stand, as ``worker.store.vectors.rely_on`` does.
 
     Raises:
         LeaseLost: the lease is not held any more, or the object was removed meanwhile; the transaction must write nothing.
     """
-    row = connection.execute(FENCE, _shown(lease)).one_or_none()
+    row = connection.execute(RELYING_FENCE if relying else FENCE, _shown(lease)).one_or_none()
     if row is None:
         raise LeaseLost()
     if row.removed:

@@ -5,7 +5,7 @@ has a vector where its digest is there; nothing is copied for it. Texts that sta
 (``worker.store.pruning``), which is what keeps a rename from costing anything.
 
 No lease fences these rows: whoever writes the vector of a text, late or twice, writes the same thing. What makes a document's
-version served is ``worker.store.chunks.swap``, which asks here, under the fence, whether every chunk has its vector.
+version served is its end in the embedding stage, which asks here, under the fence, whether every chunk has its vector.
 """
 
 from __future__ import annotations
@@ -165,14 +165,23 @@ def hold(connection: Connection) -> bool:
     return False
 
 
-def stand(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> tuple[int, int]:
-    """(chunks of this generation, chunks of it that have a vector)."""
+def whole(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> int:
+    """How many chunks the generation has; 0 where one has no vector of ``profile``, or where another profile serves by now.
+
+    It stays so until the end of a transaction that relies on vectors, whether by ``rely_on`` or by its fence.
+
+    Raises:
+        RuntimeError: the generation has no chunk.
+    """
     row = connection.execute(
         text(
-            "SELECT count(*) AS chunks, count(e.text_sha256) AS vectors FROM document_chunks c "
+            "SELECT count(*) AS chunks, count(e.text_sha256) AS vectors, "
+            "(SELECT serving FROM embedding_profiles WHERE id = :profile) AS serving FROM document_chunks c "
             f"LEFT JOIN {profile.table} e ON e.text_sha256 = c.text_sha256 "
             "WHERE c.document_id = :document_id AND c.generation = :generation"
         ),
-        {"document_id": document_id, "generation": generation},
+        {"document_id": document_id, "generation": generation, "profile": profile.id},
     ).one()
-    return row.chunks, row.vectors
+    if row.chunks == 0:
+        raise RuntimeError("a generation without a chunk can't be served")
+    return int(row.chunks) if row.serving and row.chunks == row.vectors else 0
