@@ -4,7 +4,10 @@ Run it: ``python -m tests.benchmarks.embed_speed``. Ratios of one run, on 1536 d
 
 - writing: ``vectors.write``, with all that stands around it in a request, against a bare binary COPY of the same rows (>= 80%);
 - CPU: of the process that embeds, a chunk, against plain HTTP, base64 and COPY (<= 1.5);
-- latency: one worker process at an endpoint of 200 ms against one request at a time (>= 10 times the chunks a second).
+- latency: one worker process at an endpoint of 200 ms against one request at a time (>= 10 times the chunks a second), with short
+  chunks and with those of the default size.
+
+The worker, the provider and PostgreSQL share the machine: with few cores the last figure is one of CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -35,7 +38,8 @@ from worker.store import profiles, vectors
 from worker.store.profiles import Profile
 from worker.store.session import transaction
 
-DIMENSIONS, BATCH, LATENCY = 1536, 128, 0.2
+# Below the 20,000 vectors from which on an index would be built meanwhile.
+DIMENSIONS, BATCH, LATENCY, DOCUMENTS = 1536, 128, 0.2, 150
 
 
 def _profile(settings: Settings) -> Profile:
@@ -137,38 +141,67 @@ def cpu(settings: Settings, provider: ProviderProcess, repeat: int = 3) -> float
     return ratio
 
 
-def latency(settings: Settings, provider: ProviderProcess) -> float:
+def latency(settings: Settings, provider: ProviderProcess, characters: tuple[int, int], repeat: int = 3) -> float:
     """Chunks a second of one worker process against one request at a time, each with an endpoint of 200 ms."""
     provider.behave(latency=LATENCY)
+    choose = random.Random(2)
+    _clear(settings)
+    load.insert(settings, load.make(DOCUMENTS, lambda _: [choose.randint(*characters) for _ in range(BATCH)]), queued=True)
     texts = _texts(settings)
     way = asking.Asking(_profile(settings), settings)
-    some = [texts[start : start + BATCH] for start in range(0, 8 * BATCH, BATCH)]
-    slow = sum(map(len, some)) / _timed(
-        lambda: [way.ask([piece for _, piece in batch], Purpose.CHECK) for batch in some], time.perf_counter
-    )
-    with workers(1):
-        provider.reset(counts_only=True)
+    some = next(_requests(texts))
+    slow = 4 * len(some) / _timed(lambda: [way.ask(some, Purpose.CHECK) for _ in range(4)], time.perf_counter)
+    best, most = 0.0, 0
+    for _ in range(repeat):
         with transaction(settings.database_url) as connection:
-            connection.execute(text("UPDATE documents SET due_at = now()"))
-        until_finished(settings, 120)
-    stats = provider.stats()
-    rate = stats["billed"]["inputs"] / (stats["last_at"] - stats["first_at"] + LATENCY)
+            connection.execute(text(f"TRUNCATE {_profile(settings).table}"))
+            connection.execute(
+                text("UPDATE documents SET status = 'EXTRACTED', active_generation = NULL, due_at = now() + interval '1 hour'")
+            )
+        with workers(1):
+            provider.reset(counts_only=True)
+            with transaction(settings.database_url) as connection:
+                connection.execute(text("UPDATE documents SET due_at = now()"))
+            until_finished(settings, 120)
+        stats = provider.stats()
+        best = max(best, stats["billed"]["inputs"] / (stats["last_at"] - stats["first_at"] + LATENCY))
+        most = max(most, stats["max_in_flight"])
+    provider.behave(latency=0)
     sys.stdout.write(
-        f"latency    {rate:7.0f} chunks/s, one request at a time {slow:7.0f}: {rate / slow:.1f} times (at least 10);"
-        f" {stats['max_in_flight']} in flight at most\n"
+        f"latency    {best:7.0f} chunks/s, one request at a time {slow:7.0f}: {best / slow:.1f} times (at least 10);"
+        f" {characters[0]} to {characters[1]} characters, {most} in flight at most\n"
     )
-    return rate / slow
+    return best / slow
+
+
+def _requests(texts: list[tuple[bytes, str]]) -> Iterator[list[str]]:
+    """The texts as the batcher would send them."""
+    batch: list[str] = []
+    size = 0
+    for _, piece in texts:
+        if len(batch) == BATCH or size + len(piece.encode()) > requesting.MOST_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += len(piece.encode())
+    yield batch
+
+
+def _clear(settings: Settings) -> None:
+    with transaction(settings.database_url) as connection:
+        connection.execute(text(f"TRUNCATE documents, {_profile(settings).table} CASCADE"))
 
 
 def main() -> int:
     choose = random.Random(1)
-    environment = {"LEX_INGEST_EMBEDDING_BATCH": str(BATCH), "LEX_INGEST_LOG_LEVEL": "WARNING", "LEX_INGEST_TICK": "0.5"}
+    environment = {"LEX_INGEST_EMBEDDING_BATCH": str(BATCH), "LEX_INGEST_LOG_LEVEL": "WARNING", "LEX_INGEST_TICK": "5"}
     with (
         ProviderProcess(dimensions=DIMENSIONS, vectors="table") as provider,
         services(provider, DIMENSIONS, **environment) as settings,
     ):
-        load.insert(settings, load.make(200, lambda _: [choose.randint(100, 300) for _ in range(128)]), queued=True)
-        good = [writing(settings, provider) >= 0.8, cpu(settings, provider) <= 1.5, latency(settings, provider) >= 10]
+        load.insert(settings, load.make(DOCUMENTS, lambda _: [choose.randint(100, 300) for _ in range(BATCH)]), queued=True)
+        good = [writing(settings, provider) >= 0.8, cpu(settings, provider) <= 1.5]
+        good += [latency(settings, provider, characters) >= 10 for characters in ((100, 300), (3500, 4000))]
     return 0 if all(good) else 1
 
 

@@ -30,7 +30,7 @@ from worker.services.embedding import embed_document
 from worker.services.extraction import extract_document
 from worker.services.settling import StageFailed
 from worker.settings import Settings
-from worker.store import leases
+from worker.store import leases, vectors
 from worker.store.session import transaction
 
 

@@ -1,14 +1,15 @@
 """The body of an embeddings answer -> vectors.
 
-Read here and not by the client: its objects for 128 vectors of 1536 numbers cost more than reading them.
+Read here and not by the client: its objects for 128 vectors of 1536 numbers cost more than reading them. With orjson and
+pybase64: the standard library's modules took a third of what a request costs this process.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
+import orjson
 import pybase64
 
 from worker.domain.errors import Unavailable
@@ -25,7 +26,7 @@ def read_answer(body: bytes, count: int) -> tuple[Vectors, int | None]:
         Unavailable: ``provider_unavailable``: the body is cut off, is no such answer, or has not one sound vector a text.
     """
     try:
-        answer = json.loads(body)
+        answer = orjson.loads(body)
         data = sorted(answer["data"], key=lambda item: item["index"])
         vectors = [_vector(item["embedding"]) for item in data]
         indexes = [item["index"] for item in data]
@@ -47,6 +48,5 @@ def _tokens(usage: Any) -> int | None:
 
 def _vector(value: Any) -> Vectors:
     if isinstance(value, str):
-        # With SIMD: the standard library's takes twenty times as long, a quarter of what a request costs this process.
         return np.frombuffer(pybase64.b64decode(value, validate=True), dtype="<f4")
     return np.asarray(value, dtype=np.float32)
