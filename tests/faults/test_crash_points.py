@@ -33,7 +33,15 @@ ENVIRONMENT = {
 KINDS = {
     f"{side} {step}"
     for side in ("before", "after")
-    for step in ("a commit", "the handler's commit", "a message", "a request to the provider", "a request to S3")
+    for step in (
+        "a commit",
+        "a statement and its commit",
+        "a statement that commits by itself",
+        "the handler's commit",
+        "a message",
+        "a request to the provider",
+        "a request to S3",
+    )
 }
 
 

@@ -1,7 +1,7 @@
 """Run a document through the pipeline in a process of its own, which kills itself at a chosen point.
 
-A point stands before and after each of the pipeline's steps that anything outside the process can see: a commit (the handler's
-statement commits by itself), a published message, a request to the provider, a request to S3. ``Crasher`` starts this file
+A point stands before and after each of the pipeline's steps that anything outside the process can see: a commit (some statements
+commit by themselves), a published message, a request to the provider, a request to S3. ``Crasher`` starts this file
 as a process that has imported everything and is connected to nothing; it forks a child for each run.
 """
 
@@ -115,6 +115,10 @@ class _InThisProcess:
         return reading.read(path, order)
 
 
+def _writes_alone(cursor: Any, statement: str, *_: Any) -> bool:
+    return bool(cursor.connection.autocommit) and not statement.lstrip().startswith("SELECT")
+
+
 def _child(job: dict[str, Any], tell: Callable[[str, object], None]) -> None:
     import psycopg
     from botocore.httpsession import URLLib3Session
@@ -126,12 +130,15 @@ def _child(job: dict[str, Any], tell: Callable[[str, object], None]) -> None:
     from worker.domain.errors import PermanentError
     from worker.services import extraction
     from worker.settings import get_settings
-    from worker.store import session
+    from worker.store import session, spending
 
     settings = get_settings()
     extraction._sandbox_of_process = lambda _: _InThisProcess()  # type: ignore[assignment,return-value]  # see the class
     points = _Points(tell, job["at"])
-    points.around(session.engine(settings.database_url).dialect, "do_commit", "a commit")
+    dialect = session.engine(settings.database_url).dialect
+    points.around(dialect, "do_commit", "a commit")
+    points.around(spending, "run_and_commit", "a statement and its commit")
+    points.around(dialect, "do_execute", "a statement that commits by itself", _writes_alone)
     points.around(psycopg.Connection, "execute", "the handler's commit", lambda connection, *_, **__: connection.autocommit)
     points.around(producer, "_publish", "a message")
     points.around(OpenAI, "post", "a request to the provider")
