@@ -45,7 +45,7 @@ def _make_backend(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _spare_collector(**_: Any) -> None:
-    # All modules are imported by now, and stay. Looked through again and again they took a tenth of the embedding stage's CPU;
+    # All modules are imported by now, and stay. Looking through them again and again was a tenth of what the embedding stage did;
     # and in a forked process each look would copy their pages.
     gc.collect()
     gc.freeze()

@@ -79,13 +79,26 @@ def test_a_request_that_two_confirm_at_once_counts_once(settings: Settings) -> N
     assert sums(settings, "spending")[:2] == sums(settings, "spending_days")[:2] == (40, sum(numbers))
 
 
-def test_confirming_is_undone_with_the_transaction_that_stores_the_vectors(settings: Settings) -> None:
+def test_confirming_commits_what_its_transaction_wrote_before(settings: Settings) -> None:
     number = announced(settings, most_tokens=50)
     with engine(settings.database_url).connect() as connection:
-        assert spending.confirm(connection, [Answer(number, (part(ONE, 10),))], None) == 1
+        connection.exec_driver_sql("UPDATE embedding_profiles SET base_url = 'http://written'")
+        assert spending.confirm_and_commit(connection, [Answer(number, (part(ONE, 10),))], None) == 1
         connection.rollback()
+    assert waiting(settings) == []
+    assert rows(settings, "SELECT base_url FROM embedding_profiles") == [("http://written",)]
+
+
+def test_a_confirmation_that_fails_undoes_its_transaction(settings: Settings) -> None:
+    number = announced(settings, most_tokens=50)
+    too_many = Answer(number, (part(ONE, 10**30),))
+    with pytest.raises(psycopg.errors.NumericValueOutOfRange), transaction(settings.database_url) as connection:
+        connection.exec_driver_sql("UPDATE embedding_profiles SET base_url = 'http://written'")
+        spending.confirm_and_commit(connection, [too_many], None)
     assert waiting(settings) == [(1, 1, 50)]
     assert sums(settings, "spending") == (0, 0, None, 0)
+    assert rows(settings, "SELECT base_url FROM embedding_profiles") == [(None,)]
+    assert confirmed(settings, Answer(number, (part(ONE, 10),))) == 1
 
 
 def test_a_request_that_is_surely_not_billed_is_withdrawn(settings: Settings) -> None:
