@@ -82,22 +82,25 @@ def test_a_request_that_two_confirm_at_once_counts_once(settings: Settings) -> N
 def test_confirming_commits_what_its_transaction_wrote_before(settings: Settings) -> None:
     number = announced(settings, most_tokens=50)
     with engine(settings.database_url).connect() as connection:
-        connection.exec_driver_sql("UPDATE embedding_profiles SET base_url = 'http://written'")
+        spending.announce(connection, 1, 1, 7)
         assert spending.confirm_and_commit(connection, [Answer(number, (part(ONE, 10),))], None) == 1
         connection.rollback()
-    assert waiting(settings) == []
-    assert rows(settings, "SELECT base_url FROM embedding_profiles") == [("http://written",)]
+    assert waiting(settings) == [(1, 1, 7)]
 
 
 def test_a_confirmation_that_fails_undoes_its_transaction(settings: Settings) -> None:
     number = announced(settings, most_tokens=50)
     too_many = Answer(number, (part(ONE, 10**30),))
-    with pytest.raises(psycopg.errors.NumericValueOutOfRange), transaction(settings.database_url) as connection:
-        connection.exec_driver_sql("UPDATE embedding_profiles SET base_url = 'http://written'")
-        spending.confirm_and_commit(connection, [too_many], None)
+
+    def write_and_confirm() -> None:
+        with transaction(settings.database_url) as connection:
+            spending.announce(connection, 1, 1, 7)
+            spending.confirm_and_commit(connection, [too_many], None)
+
+    with pytest.raises(psycopg.errors.NumericValueOutOfRange):
+        write_and_confirm()
     assert waiting(settings) == [(1, 1, 50)]
     assert sums(settings, "spending") == (0, 0, None, 0)
-    assert rows(settings, "SELECT base_url FROM embedding_profiles") == [(None,)]
     assert confirmed(settings, Answer(number, (part(ONE, 10),))) == 1
 
 
