@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, and_, func, select, tuple_
+from sqlalchemy import Connection, RowMapping, and_, select, tuple_
 
 from worker.domain.document import Status
 from worker.domain.scope import Scope
@@ -145,13 +145,6 @@ def statuses(
         if len(rows) < _PAGE:
             return
         page = query.where(tuple_(Document.bucket, Document.key) > (rows[-1]["bucket"], rows[-1]["key"]))
-
-
-def counts(scope: Scope, settings: Settings) -> dict[Status, int]:
-    """How many documents of the scope are in each status; a status without documents is left out."""
-    with snapshot(settings.database_url) as connection:
-        rows = connection.execute(select(Document.status, func.count()).where(visible(scope)).group_by(Document.status))
-        return {Status(status): number for status, number in rows.tuples()}
 
 
 def show(scope: Scope, key: str, settings: Settings) -> DocumentDetail | None:
