@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 from celery import bootsteps, signals
@@ -19,6 +20,11 @@ from worker.services import holding
 from worker.settings import get_settings
 
 log = telemetry.get_logger(__name__)
+
+# Seconds that a process which is told to end, and holds no document, gives its task, and then the pool to take the result.
+_LAST_WORDS, _TELLING = 2.0, 0.1
+_between_tasks = threading.Event()
+_between_tasks.set()
 
 
 class ShutdownStep(bootsteps.StartStopStep):
@@ -38,7 +44,10 @@ class ShutdownStep(bootsteps.StartStopStep):
         timer.start()
 
     def _end(self) -> None:
-        pids = (self._worker.pool.info or {}).get("processes", [])
+        try:
+            pids = (self._worker.pool.info or {}).get("processes", [])
+        except AttributeError:
+            return  # the pool has come to its end by itself meanwhile, and has taken its list of processes away
         log.info("handing back what is not finished", extra={"pool": pids})
         for pid in pids:
             if pid == os.getpid():
@@ -56,10 +65,16 @@ class ShutdownStep(bootsteps.StartStopStep):
 def _in_a_pool_process(**_: Any) -> None:
     # At each task, because billiard installs its own handler after this signal, and that one interrupts the task instead.
     signals.task_prerun.connect(_hand_back_on_sigterm)
+    signals.task_postrun.connect(_task_ended)
 
 
 def _hand_back_on_sigterm(**_: Any) -> None:
+    _between_tasks.clear()
     signal.signal(signal.SIGTERM, _terminated)
+
+
+def _task_ended(**_: Any) -> None:
+    _between_tasks.set()
 
 
 def _terminated(_signal: int, _frame: Any) -> None:
@@ -70,7 +85,10 @@ def _terminated(_signal: int, _frame: Any) -> None:
 
 def _hand_back_and_exit() -> None:
     try:
-        holding.hand_back_all()
+        if not holding.hand_back_all():
+            # The stage has just ended: what is left of its task is the wake-up for the next one, and telling the worker.
+            _between_tasks.wait(_LAST_WORDS)
+            time.sleep(_TELLING)
     finally:
-        # The task that is still at work in the main thread may write nothing more; there is nothing to wait for.
+        # A task whose document was handed back may write nothing more; there is nothing to wait for.
         os._exit(0)

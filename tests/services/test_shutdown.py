@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from tests.conftest import wait_until
 from tests.support.documents import TIDE, put_and_tell, row_of
 from tests.support.provider import Provider
 from tests.support.workers import pool_of, start_worker, wait_for_worker
+from worker import shutdown
 from worker.settings import Settings
 
 GRACE = {"LEX_INGEST_SHUTDOWN_GRACE": "1"}
@@ -88,3 +90,31 @@ def test_documents_of_a_pool_of_threads_are_handed_back_too(settings: Settings, 
     for identity in identities:
         row = row_of(settings, identity)
         assert (row["status"], row["attempts"], row["lease_losses"]) == ("EXTRACTED", 0, 0)
+
+
+def test_a_pool_process_whose_stage_has_just_ended_sends_its_wake_up_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next stage waits for the dispatcher: up to thirteen seconds."""
+    gone = threading.Event()
+    monkeypatch.setattr(shutdown.os, "_exit", lambda _code: gone.set())
+    monkeypatch.setattr(shutdown.holding, "hand_back_all", lambda: 0)
+    shutdown._between_tasks.clear()
+    ending = threading.Thread(target=shutdown._hand_back_and_exit)
+    ending.start()
+    try:
+        assert not gone.wait(0.5)
+    finally:
+        shutdown._between_tasks.set()
+    assert gone.wait(1.0)
+    ending.join()
+
+
+def test_a_pool_process_that_has_handed_back_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+    monkeypatch.setattr(shutdown.os, "_exit", lambda _code: gone.set())
+    monkeypatch.setattr(shutdown.holding, "hand_back_all", lambda: 1)
+    shutdown._between_tasks.clear()
+    try:
+        shutdown._hand_back_and_exit()
+        assert gone.is_set()
+    finally:
+        shutdown._between_tasks.set()
