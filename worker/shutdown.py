@@ -21,7 +21,7 @@ from worker.settings import get_settings
 
 log = telemetry.get_logger(__name__)
 
-# Seconds that a process which is told to end, and holds no document, gives its task, and then the pool to take the result.
+# Seconds that a process which is told to end, and has no document to hand back, gives its task, and then the pool to take the result.
 _LAST_WORDS, _TELLING = 2.0, 0.1
 _between_tasks = threading.Event()
 _between_tasks.set()
@@ -57,7 +57,8 @@ class ShutdownStep(bootsteps.StartStopStep):
             except ProcessLookupError:
                 continue
         # So does a pool of threads.
-        if holding.hand_back_all():
+        in_hand, _ = holding.hand_back_all()
+        if in_hand:
             os._exit(0)
 
 
@@ -85,7 +86,8 @@ def _terminated(_signal: int, _frame: Any) -> None:
 
 def _hand_back_and_exit() -> None:
     try:
-        if not holding.hand_back_all():
+        _, handed_back = holding.hand_back_all()
+        if not handed_back:
             # The stage has just ended: what is left of its task is the wake-up for the next one, and telling the worker.
             _between_tasks.wait(_LAST_WORDS)
             time.sleep(_TELLING)

@@ -96,7 +96,7 @@ def test_a_pool_process_whose_stage_has_just_ended_sends_its_wake_up_first(monke
     """Else the next stage waits for the dispatcher: up to thirteen seconds."""
     gone = threading.Event()
     monkeypatch.setattr(shutdown.os, "_exit", lambda _code: gone.set())
-    monkeypatch.setattr(shutdown.holding, "hand_back_all", lambda: 0)
+    monkeypatch.setattr(shutdown.holding, "hand_back_all", lambda: (1, 0))
     shutdown._between_tasks.clear()
     ending = threading.Thread(target=shutdown._hand_back_and_exit)
     ending.start()
@@ -111,7 +111,7 @@ def test_a_pool_process_whose_stage_has_just_ended_sends_its_wake_up_first(monke
 def test_a_pool_process_that_has_handed_back_goes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = threading.Event()
     monkeypatch.setattr(shutdown.os, "_exit", lambda _code: gone.set())
-    monkeypatch.setattr(shutdown.holding, "hand_back_all", lambda: 1)
+    monkeypatch.setattr(shutdown.holding, "hand_back_all", lambda: (1, 1))
     shutdown._between_tasks.clear()
     try:
         shutdown._hand_back_and_exit()

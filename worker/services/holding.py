@@ -41,16 +41,17 @@ def take(document_id: UUID, stage: Stage, settings: Settings) -> Lease | None:
         return lease
 
 
-def hand_back_all() -> int:
+def hand_back_all() -> tuple[int, int]:
     """Hand back every document that this process holds, for another worker to take on at once: this process is to end.
 
     Whoever still works on one finds its lease gone. Trouble is logged and never raised: then the lease runs out. Returns how
-    many documents there were.
+    many documents there were, and how many of them were handed back: one whose stage is just committing ends instead.
     """
     global _ending
     with _taking:
         _ending = True
         leases_in_hand = list(_in_hand.values())
+    handed_back = 0
     for lease, settings in leases_in_hand:
         with telemetry.document_context(document_id=str(lease.document_id), generation=lease.generation):
             try:
@@ -63,11 +64,12 @@ def hand_back_all() -> int:
             except DBAPIError as error:
                 log.warning("not handed back", extra={"reason": type(error).__name__})
                 continue
+            handed_back += 1
             log.info("handed back", extra={"status": ended.status.value})
             if ended.wake_generation is not None:
                 wake_up = WakeUp(str(lease.document_id), ended.wake_generation, WAITING_FOR[ended.status])
                 producer.send([wake_up], settings)
-    return len(leases_in_hand)
+    return len(leases_in_hand), handed_back
 
 
 @contextmanager
