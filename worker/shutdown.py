@@ -21,7 +21,8 @@ from worker.settings import get_settings
 
 log = telemetry.get_logger(__name__)
 
-# Seconds that a process which is told to end, and has no document to hand back, gives its task, and then the pool to take the result.
+# Seconds that a process which is told to end, and has no document to hand back, gives its task; and then the pool, to take the
+# result.
 _LAST_WORDS, _TELLING = 2.0, 0.1
 _between_tasks = threading.Event()
 _between_tasks.set()
