@@ -33,7 +33,7 @@ timezone = "UTC"
 
 task_track_started = True
 # One for all threads of a process: each would make its own otherwise, with a connection, and look through all installed packages
-# for it. redis-py's client may be shared (its README, "Connection Pools").
+# for it. redis-py's client may be shared (its page "Advanced Features", "A note about threading").
 result_backend_thread_safe = True
 # Half an hour, then the process is ended; five minutes before, the task is told, and hands its document back.
 task_time_limit = 30 * 60

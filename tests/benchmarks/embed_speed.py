@@ -17,7 +17,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -149,7 +149,7 @@ def latency(settings: Settings, provider: ProviderProcess, characters: tuple[int
     load.insert(settings, load.make(DOCUMENTS, lambda _: [choose.randint(*characters) for _ in range(BATCH)]), queued=True)
     texts = _texts(settings)
     way = asking.Asking(_profile(settings), settings)
-    some = next(_requests(texts))
+    some = _one_request(texts)
     slow = 4 * len(some) / _timed(lambda: [way.ask(some, Purpose.CHECK) for _ in range(4)], time.perf_counter)
     best, most = 0.0, 0
     for _ in range(repeat):
@@ -174,17 +174,16 @@ def latency(settings: Settings, provider: ProviderProcess, characters: tuple[int
     return best / slow
 
 
-def _requests(texts: list[tuple[bytes, str]]) -> Iterator[list[str]]:
-    """The texts as the batcher would send them."""
+def _one_request(texts: list[tuple[bytes, str]]) -> list[str]:
+    """As many texts as the batcher would send together."""
     batch: list[str] = []
     size = 0
-    for _, piece in texts:
-        if len(batch) == BATCH or size + len(piece.encode()) > requesting.MOST_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(piece)
+    for _, piece in texts[:BATCH]:
         size += len(piece.encode())
-    yield batch
+        if size > requesting.MOST_BYTES:
+            break
+        batch.append(piece)
+    return batch
 
 
 def _clear(settings: Settings) -> None:

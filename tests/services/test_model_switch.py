@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.conftest import wait_until
 from tests.support import embedding_load as load
@@ -23,9 +24,9 @@ from worker.services.search import search
 from worker.services.settling import StageFailed
 from worker.settings import Settings
 from worker.store import vector_index
+from worker.store.driver import VECTORS_LOCK
 from worker.store.profiles import Profile
 from worker.store.session import transaction
-from worker.store.vectors import rely_on
 
 
 def test_a_document_that_is_embedded_while_the_switch_happens_ends_with_vectors_of_what_serves_then(
@@ -133,19 +134,21 @@ def test_the_switch_waits_for_who_relies_on_vectors_and_nobody_waits_for_it(
     served(settings, [[TIDE]])
     filled(settings, other)
     monkeypatch.setattr(switching, "_PATIENCE", 0.5)
+    # As the fence of whoever ends a document does.
+    relies = select(func.pg_advisory_xact_lock_shared(VECTORS_LOCK))
 
     def refused() -> None:
         with pytest.raises(ModelError):
             switching.switch(other, settings)
 
     with transaction(settings.database_url) as relying:
-        rely_on(relying)
+        relying.execute(relies)
         thread = threading.Thread(target=refused)
         thread.start()
         time.sleep(0.1)
         begun = time.monotonic()
         with transaction(settings.database_url) as another:
-            rely_on(another)
+            another.execute(relies)
         assert time.monotonic() - begun < 0.1
         thread.join()
         assert serving(settings).id != other.id

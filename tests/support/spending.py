@@ -54,3 +54,14 @@ def sums(settings: Settings, table: str) -> tuple[int, int, Decimal | None, int]
         ).fetchone()
     assert row is not None
     return row
+
+
+def waiting(settings: Settings) -> list[tuple[int, int, int]]:
+    """Requests, inputs and most tokens that are not confirmed, by day."""
+    with transaction(settings.database_url) as connection:
+        return [(row.requests, row.inputs, row.most_tokens) for row in spending.unconfirmed(connection)]
+
+
+def rows(settings: Settings, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(settings.database_url) as connection:
+        return connection.execute(statement.encode()).fetchall()

@@ -64,8 +64,9 @@ class Heartbeat:
         time.sleep(max(0.0, self._began + self._every - time.monotonic()))
         with self._beginning:
             if not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="lease-heartbeat", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -89,7 +90,11 @@ def _sleepers(process_id: int, seconds: float) -> SimpleQueue[Heartbeat]:
 
     def begin_each() -> None:
         while True:
-            queue.get().begin_in_time()
+            try:
+                queue.get().begin_in_time()
+            except RuntimeError as error:
+                # No thread could be started. This lease may run out; the others must not for that.
+                log.error("no heartbeat", extra={"reason": str(error)})
 
     threading.Thread(target=begin_each, name="lease-heartbeats", daemon=True).start()
     return queue

@@ -1,6 +1,6 @@
 """Change which profile serves, with nobody noticing: queries before and after are answered, each from a whole profile.
 
-Whoever ends a document relies on the profile that serves until its commit (``worker.store.vectors.rely_on``). The switch takes
+Whoever ends a document relies on the profile that serves until its commit (``worker.store.leases.fence``). The switch takes
 the same lock alone, by trying, so that nobody queues behind it; while it is held no document ends, so the last texts that
 came meanwhile can be filled, and then the switch is one UPDATE. Documents wait for it for seconds at most, queries never.
 """

@@ -81,7 +81,7 @@ HELD = and_(
     Document.status == bindparam("held_status"),
 )
 FENCE = select(REMOVED.label("removed")).where(HELD).with_for_update()
-# And as ``worker.store.vectors.rely_on``, in the same exchange.
+# It waits for whoever holds the vectors (``worker.store.vectors.hold``), so the statements after it see what that one did.
 RELYING_FENCE = FENCE.add_columns(func.pg_advisory_xact_lock_shared(VECTORS_LOCK))
 # What an end of a lease gives back: the row as it is after it.
 ENDED = (Document.status, Document.desired_generation, Document.queued)

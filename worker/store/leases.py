@@ -109,7 +109,7 @@ def renew(connection: Connection, lease: Lease, lease_seconds: float) -> None:
 def fence(connection: Connection, lease: Lease, relying: bool = False) -> None:
     """Lock the row for the rest of this transaction; every writing transaction begins with this.
 
-    ``relying``: and rely on the vectors that stand, as ``worker.store.vectors.rely_on`` does.
+    ``relying``: and until its end nobody erases a vector, nor switches the profile that serves.
 
     Raises:
         LeaseLost: the lease is not held any more, or the object was removed meanwhile; the transaction must write nothing.

@@ -34,7 +34,6 @@ _NOWHERE = text(
     f"(SELECT FROM document_chunks c WHERE c.text_sha256 = substr(:together, {DIGEST_SIZE} * number + 1, {DIGEST_SIZE}))"
 )
 _TRY = text("SELECT pg_try_advisory_xact_lock(:lock)")
-_RELY = text("SELECT pg_advisory_xact_lock_shared(:lock)")
 # Rows that are made at a time: PostgreSQL takes some while the next are made.
 _SLICE = 32
 
@@ -150,11 +149,6 @@ def _copy(connection: Connection, table: str, digests: Sequence[bytes], vectors:
             stream.write(rows)
 
 
-def rely_on(connection: Connection) -> None:
-    """Until the end of this transaction nobody erases a vector, nor switches the profile that serves."""
-    connection.execute(_RELY, {"lock": VECTORS_LOCK})
-
-
 def hold(connection: Connection) -> bool:
     """Until the end of this transaction nobody relies on vectors; False where others do all the time. By trying: behind one who
     waits, every document that is about to end would wait too."""
@@ -168,7 +162,7 @@ def hold(connection: Connection) -> bool:
 def whole(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> int:
     """How many chunks the generation has; 0 where one has no vector of ``profile``, or where another profile serves by now.
 
-    It stays so until the end of a transaction that relies on vectors, whether by ``rely_on`` or by its fence.
+    It stays so until the end of a transaction whose fence relies on vectors (``worker.store.leases.fence``).
 
     Raises:
         RuntimeError: the generation has no chunk.
