@@ -1,4 +1,4 @@
-"""Rules for every source file: its size, its suppressions, and who may change a document's row."""
+"""Rules for every source file: its suppressions, and who may change a document's row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for package in ("handlers", "worker", "infra") for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-MOST_LINES = 260
 
 _SUPPRESSION = re.compile(
     r"#\s*(?:noqa(?P<codes>:\s*[A-Z]+\d+(?:\s*,\s*[A-Z]+\d+)*)?|type:\s*ignore(?P<types>\[[^\]]+\])?)(?P<rest>.*)"
@@ -39,11 +38,6 @@ def unexplained(comment: str) -> bool:
     if found is None:
         return False
     return not (found["codes"] or found["types"]) or len(re.findall(r"\w+", found["rest"])) < 2
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_a_source_file_answers_one_question(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < MOST_LINES
 
 
 def test_every_suppression_names_its_check_and_gives_a_reason() -> None:
