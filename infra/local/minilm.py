@@ -1,8 +1,9 @@
 """all-MiniLM-L6-v2 (int8, 384 dimensions) on the processor: texts in, normalised vectors out.
 
 The model reads 256 tokens at a time. A longer text is cut into windows, and its vector is the normalised mean of theirs,
-each weighted by its tokens, so that no part of the text is ignored. The files come from two wheels, of which neither is
-imported, and are used only if their SHA-256 is the expected one.
+each weighted by its tokens, so that no part of the text is ignored. A text without a token (only control characters, for
+instance) has the vector of the empty window, [CLS] [SEP]: finite, of length 1, and the same for every such text. The files
+come from two wheels, of which neither is imported, and are used only if their SHA-256 is the expected one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 import importlib.metadata
 import itertools
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 # Read when onnxruntime is imported: from 1.32 on it would send usage data and leave an identifier in the home folder.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -22,10 +24,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+Tokens: TypeAlias = NDArray[np.int32]
+Vector: TypeAlias = NDArray[np.float32]
+
 MODEL = "all-minilm-l6-v2-int8"
 DIMENSIONS = 384
 WINDOW = 254  # tokens of text; [CLS] and [SEP] make 256
-BATCH = 8  # windows in one run of the model: measured fastest on 2 cores
+SLICE = 50_000  # characters that are tokenised at once: a longer text would take hundreds of megabytes meanwhile
 
 # distribution, file in it, SHA-256
 _MODEL_FILE = (
@@ -53,43 +58,47 @@ def windows(count: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(edges)]
 
 
+def combine(vectors: Sequence[Vector], lengths: Sequence[int]) -> Vector:
+    """The vector of a text from those of its windows, each weighted by its tokens; an empty window counts as one token."""
+    weights = np.maximum(1, np.array(lengths, dtype=np.float64))
+    total = (np.array(vectors, dtype=np.float64) * weights[:, None]).sum(axis=0)
+    # Windows that cancel out would have no direction: such a text keeps that of its first window.
+    norm = np.linalg.norm(total)
+    return np.asarray(total / norm if norm > 0 else vectors[0], dtype=np.float32)
+
+
+def slices(text: str) -> Iterator[str]:
+    """Cut a text where that changes no token: at white space. A slice without any is cut at its end."""
+    start = 0
+    while len(text) - start > SLICE:
+        end = max(text.rfind(space, start, start + SLICE) for space in " \n\t")
+        end = end if end > start else start + SLICE
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
 class Model:
-    """Not thread-safe in its speed: two calls at once take each other's cores."""
+    """The tokenizer and the model. Safe to use from many threads; a run of the model takes the core of its own thread."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = os.cpu_count() or 2
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(_checked(*_MODEL_FILE), options, providers=["CPUExecutionProvider"])
         self._tokenizer = Tokenizer.from_buffer(_checked(*_TOKENIZER_FILE))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._first, self._last = self._tokenizer.encode("").ids  # [CLS] and [SEP]
 
-    def embed(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        """One row of 384 numbers a text, of length 1; and the tokens of all texts, special ones not counted."""
-        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(texts, add_special_tokens=False)]
-        pieces = [(owner, ids[cut]) for owner, ids in enumerate(encoded) for cut in windows(len(ids))]
-        pieces.sort(key=lambda piece: len(piece[1]))  # like lengths together: little padding
-        sums = np.zeros((len(texts), DIMENSIONS), dtype=np.float64)
-        for start in range(0, len(pieces), BATCH):
-            batch = pieces[start : start + BATCH]
-            for (owner, ids), vector in zip(batch, self._pooled([ids for _, ids in batch]), strict=True):
-                sums[owner] += vector * max(1, len(ids))
-        vectors = sums / np.linalg.norm(sums, axis=1, keepdims=True)
-        return vectors.astype(np.float32), sum(len(ids) for ids in encoded)
+    def tokenize(self, text: str) -> Tokens:
+        """The numbers of the tokens, without [CLS] and [SEP]. The text must be encodable as UTF-8."""
+        # Of the tokenizer's calls only those for batches let other threads run meanwhile.
+        parts = [self._tokenizer.encode_batch_fast([part], add_special_tokens=False)[0].ids for part in slices(text)]
+        return np.fromiter(itertools.chain.from_iterable(parts), dtype=np.int32)
 
-    def _pooled(self, batch: list[list[int]]) -> NDArray[Any]:
-        """One normalised vector a window: the mean of its tokens' vectors, padding left out."""
-        width = max(len(ids) for ids in batch) + 2
-        tokens = np.zeros((len(batch), width), dtype=np.int64)
-        mask = np.zeros_like(tokens)
-        for row, ids in enumerate(batch):
-            tokens[row, : len(ids) + 2] = [self._first, *ids, self._last]
-            mask[row, : len(ids) + 2] = 1
-        feed = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros_like(tokens)}
-        hidden = self._session.run(None, feed)[0]
-        weights = mask[:, :, None].astype(np.float32)
-        means = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-        return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
+    def embed_window(self, tokens: Tokens) -> Vector:
+        """The vector of at most ``WINDOW`` tokens, of length 1: the mean of the vectors of the tokens."""
+        ids = np.array([[self._first, *tokens, self._last]], dtype=np.int64)
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        mean = self._session.run(None, feed)[0][0].mean(axis=0)
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), float(np.finfo(np.float32).tiny)), dtype=np.float32)
