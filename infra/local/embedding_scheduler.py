@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-# Windows of small requests in a row, after which a waiting long request gets one: a stream of queries leaves it a quarter.
-SMALL_IN_A_ROW = 3
+# One step in so many belongs to those whom the steps before passed over: the rest of them wait longer, but never for ever.
+SHARE = 4
 
 
 class Scheduler:
     """Chooses which request the model works on next, one window at a time.
 
-    - A small request has one window in all: a query or a short note. It goes before every long request; small requests
-      are served in the order in which they came.
-    - Long requests take turns: one window per turn. A request waits for its own windows times the number of requests
-      at work, however long the others are.
-    - After ``SMALL_IN_A_ROW`` windows of small requests, one window of a long request is next, if there is one.
+    - A small request has one window in all: a query or a short note. It goes before every long request, and small
+      requests are served in the order in which they came. After ``SHARE`` - 1 of them in a row, one window of a long
+      request is next, if there is one.
+    - Of the long requests, the one with the fewest windows left is next, and of equal ones the oldest. So a note does
+      not wait behind a document, and of two like requests one is answered early instead of both late, when both of
+      their clients may have given up. Every ``SHARE``-th window of long requests is one of the oldest request, so
+      that a stream of short ones does not stop it.
 
     Not thread-safe: the caller holds a lock. A request is any number that the caller gives it.
     """
 
     def __init__(self) -> None:
         self._small: OrderedDict[int, None] = OrderedDict()
-        self._long: OrderedDict[int, int] = OrderedDict()  # windows that are left, in the order of the turns
-        self._in_a_row = 0
+        self._long: dict[int, int] = {}  # windows that are left, in the order in which the requests came
+        self._small_in_a_row = self._long_steps = 0
 
     def add(self, request: int, windows: int) -> None:
         """Accept a request of at least one window."""
@@ -34,15 +36,18 @@ class Scheduler:
 
     def take(self) -> int | None:
         """The request whose window is next, or None if there is no window left to read."""
-        if self._small and not (self._long and self._in_a_row >= SMALL_IN_A_ROW):
-            self._in_a_row += 1
+        if self._small and not (self._long and self._small_in_a_row >= SHARE - 1):
+            self._small_in_a_row += 1
             return self._small.popitem(last=False)[0]
-        self._in_a_row = 0
+        self._small_in_a_row = 0
         if not self._long:
             return None
-        request, left = self._long.popitem(last=False)
-        if left > 1:
-            self._long[request] = left - 1
+        self._long_steps += 1
+        is_turn_of_oldest = self._long_steps % SHARE == 0
+        request = next(iter(self._long)) if is_turn_of_oldest else min(self._long, key=self._long.__getitem__)
+        self._long[request] -= 1
+        if not self._long[request]:
+            del self._long[request]
         return request
 
     def remove(self, request: int) -> None:
