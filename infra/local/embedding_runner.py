@@ -86,12 +86,12 @@ class Job:
 
 
 class Runner:
-    """Reads windows in as many threads as there are cores, each window in a thread of its own.
+    """Reads windows in one thread per core. Each thread reads one window at a time, on its core alone.
 
-    A step is one window (at most 254 tokens, about 0.1 s of one core), so between two steps a thread takes whatever is
-    the most urgent by then. One window per run, on one core, was measured faster than batches of windows on all cores
-    (5,800 against 3,900 tokens per second on 2 cores), needs no padding, and makes the vector of a text independent
-    of the texts beside it, which share a scale in the model's int8 layers.
+    A step is one window (at most 254 tokens, about 0.1 s of one core), after which the thread takes the window that the
+    scheduler chooses by then. For full windows that is faster than batches of eight on all cores (5,800 against 3,900
+    tokens per second on 2 cores: tests/benchmarks/local_model.py). It needs no padding, and the vector of a text does
+    not depend on the texts beside it, which in a batch share a scale in the model's int8 layers.
     """
 
     def __init__(self, embed_window: Callable[[Tokens], Vector], threads: int | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-# One step in so many belongs to those whom the steps before passed over: the rest of them wait longer, but never for ever.
+# Every so many-th step goes to a request that the order would pass over, so that no request waits for ever.
 SHARE = 4
 
 

@@ -60,7 +60,10 @@ def _json(body: Any, status: int = 200) -> Response:
 
 def _refusal(status: int, message: str, code: str = "invalid_request", kind: str = "invalid_request_error") -> HTTPException:
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return HTTPException(message, _json({"error": error}, status))
+    response = _json({"error": error}, status)
+    if status == 429:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    return HTTPException(message, response)
 
 
 def _embeddings_answer(vectors: NDArray[np.float32], tokens: int, *, as_base64: bool) -> Response:
@@ -96,14 +99,10 @@ def body_of(request: Request) -> Any:
             413, f"The request has more than {MAX_BODY} bytes, the most that this server reads. Send fewer or shorter texts.",
             "request_too_large",
         ) from None  # fmt: skip
-    except TimeoutError:
-        raise _refusal(408, f"The body did not arrive within {SOCKET_TIMEOUT:.0f} s. Send it again.", "timeout") from None
-    except ConnectionError:
-        raise
-    except (HTTPException, OSError):
-        raise _refusal(400, "The body ends before its stated length, or its chunks are malformed. Send it again.") from None
+    except HTTPException:
+        raise _refusal(400, "The body did not arrive whole, or its chunks are malformed. Send the request again.") from None
     if not body:
-        raise _refusal(400, "The request has no body. Send JSON, with a Content-Length.")
+        raise _refusal(400, "The request has no body. Send a JSON object and its Content-Length.")
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -180,13 +179,8 @@ class Application:
         try:
             job = self._runner.accept(len(texts))
         except Overloaded:
-            refusal = _refusal(
-                429, f"{MAX_REQUESTS} requests wait for the model already. Try again in {RETRY_AFTER} s.",
-                "rate_limit_exceeded", "rate_limit_error",
-            )  # fmt: skip
-            assert refusal.response is not None
-            refusal.response.headers["Retry-After"] = str(RETRY_AFTER)
-            raise refusal from None
+            message = f"{MAX_REQUESTS} requests wait for the model already. Try again in {RETRY_AFTER} s."
+            raise _refusal(429, message, "rate_limit_exceeded", "rate_limit_error") from None
         dropped = False
         try:
             tokens = self._tokenize(texts, connection)

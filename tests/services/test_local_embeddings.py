@@ -21,7 +21,7 @@ import openai
 import pytest
 
 from infra.local import child
-from infra.local.embeddings import MAX_CONNECTIONS
+from infra.local.embeddings import MAX_CONNECTIONS, MAX_REQUESTS
 from infra.local.stack import Stack, down, up
 
 MODEL = "all-minilm-l6-v2-int8"
@@ -201,6 +201,24 @@ def test_a_request_whose_client_left_is_not_computed_to_the_end(stack: Stack, cl
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.5).embeddings.create(model=MODEL, input=LONG)
     until(stack, lambda found: bool(found["dropped"] == dropped + 2 and found["requests"] == 0 and found["waiting_texts"] == 0))
+
+
+def test_more_requests_than_may_wait_are_asked_to_come_again(stack: Stack) -> None:
+    body = json.dumps({"model": MODEL, "input": LONG[:20]}).encode()
+    request = head(stack, f"Content-Length: {len(body)}") + body
+    with contextlib.ExitStack() as waiting:
+        for _ in range(MAX_REQUESTS):
+            waiting.enter_context(connection(stack)).sendall(request)
+        until(stack, lambda found: bool(found["requests"] == MAX_REQUESTS))
+        answer = httpx2.post(
+            f"{stack.environment['OPENAI_BASE_URL']}/embeddings",
+            headers={"Authorization": f"Bearer {stack.environment['OPENAI_API_KEY']}"},
+            json={"model": MODEL, "input": "one more"},
+            timeout=SOON,
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert int(answer.headers["Retry-After"]) > 0
+    until(stack, lambda found: bool(found["requests"] == 0))
 
 
 def test_the_status_needs_the_key(stack: Stack) -> None:
