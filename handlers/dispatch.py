@@ -7,7 +7,7 @@ from typing import Any
 from worker import telemetry
 from worker.services.dispatch import tick
 from worker.services.housekeeping import tidy_if_due
-from worker.settings import get_settings
+from worker.settings import SettingsError, get_settings
 from worker.store.driver import connect
 
 log = telemetry.get_logger(__name__)
@@ -20,9 +20,14 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         ``{"ran": bool, "woken": int, "lost_leases": int}``.
 
     Raises:
+        SettingsError: the function is not configured.
         psycopg.OperationalError, redis.RedisError: a part is away; the schedule tries again.
     """
-    settings = get_settings().require("database_url", "redis_url")
+    try:
+        settings = get_settings().require("database_url", "redis_url")
+    except SettingsError as error:
+        log.error("the settings can't be used", extra={"code": "settings", "reason": str(error)})
+        raise
     with connect(settings.database_url, "lex-ingest-dispatch-function") as connection:
         try:
             result = tick(connection, settings)

@@ -10,7 +10,7 @@ from handlers import envelopes
 from worker import telemetry
 from worker.domain.errors import TransientError
 from worker.services import intake
-from worker.settings import get_settings
+from worker.settings import SettingsError, get_settings
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -34,7 +34,11 @@ def lambda_handler(event: Any, context: Any) -> PartialItemFailureResponse:
         TransientError: a direct event could not be recorded; its sender tries again.
         SettingsError: the function is not configured.
     """
-    settings = get_settings().require("database_url", "redis_url")
+    try:
+        settings = get_settings().require("database_url", "redis_url")
+    except SettingsError as error:
+        log.error("the settings can't be used", extra={"code": "settings", "reason": str(error)})
+        raise
     telemetry.configure(settings.log_level)
     with telemetry.log_context(request_id=getattr(context, "aws_request_id", None)):
         batch = envelopes.parse(event)

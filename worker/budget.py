@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import NamedTuple
 
 _TOKENS = "t"
+# Beyond any account's; a figure above them is a typing slip.
+_MOST_DOLLARS, _MOST_TOKENS, _MOST_PRICE = 1_000_000_000, 10**15, 1_000_000
+BUDGET_FORM = f"dollars such as 5.00 (more than 0, at most {_MOST_DOLLARS}) or tokens such as 2000000t (from 1 to {_MOST_TOKENS})"
+PRICES_FORM = f"model=dollars for a million tokens (from 0 to {_MOST_PRICE}), with commas between several"
 
 
 class Budget(NamedTuple):
@@ -36,8 +41,9 @@ def read_budget(value: str) -> Budget:
     """
     in_tokens = value.endswith(_TOKENS)
     amount = _decimal(value.removesuffix(_TOKENS))
-    if amount is None or amount <= 0 or (in_tokens and amount != int(amount)):
-        raise ValueError("must be dollars such as 5.00, or tokens such as 2000000t, and more than 0")
+    most = _MOST_TOKENS if in_tokens else _MOST_DOLLARS
+    if amount is None or not 0 < amount <= most or (in_tokens and amount != int(amount)):
+        raise ValueError(f"a budget must be {BUDGET_FORM}")
     return Budget(amount, in_tokens)
 
 
@@ -48,20 +54,17 @@ def read_prices(value: str) -> tuple[tuple[str, Decimal], ...]:
         ValueError: one is not of that form, is negative, or stands twice.
     """
     prices: dict[str, Decimal] = {}
-    for pair in filter(None, (part.strip() for part in value.split(","))):
+    for pair in (part.strip() for part in value.removesuffix(",").split(",")):
         model, _, price = (part.strip() for part in pair.rpartition("="))
         amount = _decimal(price)
-        if not model or amount is None or amount < 0:
-            raise ValueError(f"{pair!r} is not of the form model=dollars for a million tokens")
+        if not model or amount is None or amount > _MOST_PRICE:
+            raise ValueError(f"{pair[:80]!r} is not of the form model=dollars")
         if model in prices:
-            raise ValueError(f"{model!r} has two prices")
+            raise ValueError(f"{model[:80]!r} has two prices")
         prices[model] = amount
     return tuple(prices.items())
 
 
 def _decimal(value: str) -> Decimal | None:
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+    """A plain amount; None for one with a sign, an exponent, or digits other than ASCII ones."""
+    return Decimal(value) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value) else None

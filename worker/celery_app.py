@@ -6,6 +6,7 @@ All queues are consumed by default; ``-Q lex.extraction`` gives a worker of one 
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 
 from celery import Celery, signals
@@ -13,10 +14,17 @@ from celery import Celery, signals
 from worker import process, telemetry
 from worker.contract import CELERY_APP_NAME
 from worker.dispatcher import DispatcherStep, DispatcherWatch
-from worker.settings import get_settings
+from worker.settings import SettingsError, get_settings
 from worker.shutdown import ShutdownStep
 
 log = telemetry.get_logger(__name__)
+
+try:
+    get_settings()
+except SettingsError as error:
+    # Celery would print a traceback, at each restart again.
+    log.critical("the settings can't be used", extra={"code": "settings", "reason": str(error)})
+    sys.exit(2)
 
 app = Celery(CELERY_APP_NAME)
 app.config_from_object("worker.celery_config")

@@ -45,6 +45,7 @@ def connect(data_dir: Path | None) -> Settings:
     elif data_dir is not None:
         raise NoStackError(f"No stack is running in {data_dir}: start one with `lex-ingest up --detach --data-dir {data_dir}`.")
     elif not os.environ.get("DATABASE_URL"):
+        Settings.from_environment(os.environ)  # a value that can't be used is told first
         raise NoStackError(
             "No stack is running here: start one with `lex-ingest up --detach`, or set DATABASE_URL"
             " (and REDIS_URL, BUCKET, OPENAI_API_KEY) to talk to another system."
