@@ -16,13 +16,14 @@ decode EventBridge keys and leave those of S3 encoded (DESIGN.md, "Traps that we
 from __future__ import annotations
 
 import json
+import math
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
-from worker.domain.changes import ObjectChange, ReceivedEvent
+from worker.domain.changes import UNSTORABLE, ObjectChange, ReceivedEvent
 from worker.domain.errors import IngestError
 
 MAX_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"
@@ -31,6 +32,8 @@ _MAX_RAW = 4096  # characters that are kept of a message that can't be read
 _REMOVED = ("ObjectRemoved:", "LifecycleExpiration:")
 # A restored archive can be read again: to us it is as if it had just been put.
 _CREATED = ("ObjectCreated:", "ObjectRestore:Completed")
+# Levels of objects and lists: an S3 record has four. PostgreSQL's parser ends at some thousands, by its stack.
+_MAX_LEVELS = 100
 _DETAIL_TYPES = {"Object Created": False, "Object Restore Completed": False, "Object Deleted": True}
 
 
@@ -80,15 +83,46 @@ def _from_queue(record: Any) -> Message:
     message_id = record.get("messageId") if isinstance(record, Mapping) else None
     if not isinstance(message_id, str) or not message_id:
         raise MalformedEvent("message_id_missing", "an SQS record has no messageId")
-    return _message(message_id, record.get("body"))
+    # The body is text of its own, and is looked at once it is read.
+    around = {name: value for name, value in record.items() if name != "body"}
+    return _message(message_id, record.get("body"), around)
 
 
-def _message(message_id: str, envelope: Any) -> Message:
+def _message(message_id: str, envelope: Any, around: Mapping[str, Any] | None = None) -> Message:
     try:
+        _refuse_unstorable(around)
         return Message(message_id, tuple(_open(envelope, 0)))
     except MalformedEvent as error:
         raw = envelope if isinstance(envelope, str) else json.dumps(envelope, default=str)
-        return Message(message_id, (ReceivedEvent("malformed", json.dumps(raw[:_MAX_RAW]), None, error.code),), error)
+        kept = json.dumps(UNSTORABLE.sub("\ufffd", raw[:_MAX_RAW]))
+        return Message(message_id, (ReceivedEvent("malformed", kept, None, error.code),), error)
+
+
+def _refuse_unstorable(envelope: Any) -> None:
+    """Return if PostgreSQL can store the JSON value, with each text, number and name of a field in it.
+
+    No retry makes a value storable, so a message with one must not come again for ever.
+
+    Raises:
+        MalformedEvent: ``nul``, ``surrogate``, ``not_finite`` or ``nested_too_deep``.
+    """
+    waiting = [(envelope, 0)]
+    while waiting:
+        value, level = waiting.pop()
+        if level > _MAX_LEVELS:
+            raise MalformedEvent(
+                "nested_too_deep", f"the message has more than {_MAX_LEVELS} objects and lists inside each other"
+            )
+        if isinstance(value, Mapping):
+            waiting += [(part, level + 1) for item in value.items() for part in item]
+        elif isinstance(value, list):
+            waiting += [(part, level + 1) for part in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise MalformedEvent("not_finite", "the message holds NaN or an infinite number, which JSON does not have")
+        elif isinstance(value, str) and (found := UNSTORABLE.search(value)):
+            if found.group() == "\0":
+                raise MalformedEvent("nul", "the message holds a NUL, which neither S3 nor PostgreSQL can hold")
+            raise MalformedEvent("surrogate", "the message holds half of a surrogate pair, which is no text")
 
 
 def _open(envelope: Any, depth: int) -> list[ReceivedEvent]:
@@ -102,6 +136,7 @@ def _open(envelope: Any, depth: int) -> list[ReceivedEvent]:
             raise MalformedEvent("not_json", "the message is not JSON") from None
     if not isinstance(envelope, Mapping):
         raise MalformedEvent("unknown_envelope", "the message is not a JSON object")
+    _refuse_unstorable(envelope)
     if envelope.get("Event") == "s3:TestEvent":  # S3 sends it once, when notifications are set up; it has no Records
         return [_ignored("TestEvent", envelope)]
     if envelope.get("Type") == "Notification" and "Message" in envelope:
@@ -163,14 +198,11 @@ def _removal(change: ObjectChange, marker: bool) -> ObjectChange:
 def _change(part: Mapping[str, Any], key: str, etag_name: str, version_name: str, event_time: Any) -> ObjectChange:
     bucket, item = _text(_mapping(part, "bucket"), "name"), _mapping(part, "object")
     for what, value in (("key", key), ("bucket", bucket)):
-        try:
-            length = len(value.encode())
-        except UnicodeEncodeError:
-            raise MalformedEvent(f"{what}_encoding", f"a {what} has half of a surrogate pair") from None
+        length = len(value.encode())
         if not 0 < length <= MAX_KEY_BYTES:
             raise MalformedEvent(f"{what}_length", f"a {what} of {length} bytes")
-        if "\0" in value:
-            raise MalformedEvent(f"{what}_nul", f"a {what} with a NUL, which neither S3 nor PostgreSQL can hold")
+        if "\0" in value:  # as %00 in an encoded key
+            raise MalformedEvent("nul", f"a {what} with a NUL, which neither S3 nor PostgreSQL can hold")
     size, sequencer = item.get("size"), item.get("sequencer")
     return ObjectChange(
         bucket=bucket,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.envelopes import MAX_KEY_BYTES, MalformedEvent, parse
-from worker.domain.changes import ObjectChange, fold
+from worker.domain.changes import UNSTORABLE, ObjectChange, fold
 
 keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
 json_values = st.recursive(
@@ -65,6 +66,124 @@ def test_no_event_raises_anything_but_malformed_event(event: Any) -> None:
         for change in message.changes:
             assert 0 < len(change.key.encode()) <= MAX_KEY_BYTES
             assert "\0" not in change.key
+
+
+def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The place of each text in a JSON value: of a name of a field with None at its end."""
+    if isinstance(value, dict):
+        return [place for name in value for place in [(*path, name, None), *texts(value[name], (*path, name))]]
+    if isinstance(value, list):
+        return [place for number, part in enumerate(value) for place in texts(part, (*path, number))]
+    return [path] if isinstance(value, str) else []
+
+
+def changed(value: Any, path: tuple[Any, ...], change: Callable[[str], str]) -> Any:
+    """A copy with another text at that place."""
+    if not path:
+        return change(value)
+    step, *rest = path
+    if rest == [None]:
+        return {change(name) if name == step else name: part for name, part in value.items()}
+    if isinstance(value, list):
+        return [changed(part, tuple(rest), change) if number == step else part for number, part in enumerate(value)]
+    return {name: changed(part, tuple(rest), change) if name == step else part for name, part in value.items()}
+
+
+S3_EVENT = {
+    "Records": [
+        {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "awsRegion": "eu-west-1",
+            "eventTime": "2026-01-02T03:04:05.678Z",
+            "eventName": "ObjectCreated:Put",
+            "userIdentity": {"principalId": "AWS:X"},
+            "responseElements": {"x-amz-request-id": "C3D", "list": ["deep", {"deeper": "text"}]},
+            "s3": {
+                "bucket": {"name": "docs", "ownerIdentity": {"principalId": "A3N"}, "arn": "arn:aws:s3:::docs"},
+                "object": {"key": "a/b.txt", "size": 7, "eTag": "abc", "versionId": "v1", "sequencer": "0055AED6DCD90281E5"},
+            },
+        }
+    ]
+}
+EVENT_BRIDGE = {
+    "version": "0",
+    "id": "17793124",
+    "source": "aws.s3",
+    "detail-type": "Object Created",
+    "account": "111122223333",
+    "time": "2026-01-02T03:04:05Z",
+    "region": "eu-west-1",
+    "resources": ["arn:aws:s3:::docs"],
+    "detail": {
+        "bucket": {"name": "docs"},
+        "object": {"key": "a/b.txt", "size": 7, "etag": "abc", "version-id": "v1", "sequencer": "617F"},
+        "requester": "1",
+    },
+}
+TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "docs", "RequestId": "5582815E1AEA5ADF"}
+
+
+def notification(inner: Any) -> dict[str, Any]:
+    return {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Message": json.dumps(inner), "MessageId": "n1"}
+
+
+def through_sns(inner: Any) -> dict[str, Any]:
+    return {"Records": [{"EventSource": "aws:sns", "EventSubscriptionArn": "arn", "Sns": notification(inner)}]}
+
+
+def as_it_is(event: Any) -> Any:
+    return event
+
+
+def through_sqs(body: Any) -> dict[str, Any]:
+    record = {
+        "messageId": "m1",
+        "receiptHandle": "handle",
+        "body": json.dumps(body),
+        "attributes": {"SenderId": "AIDA", "ApproximateReceiveCount": "1"},
+        "messageAttributes": {"trace": {"stringValue": "x", "stringListValues": [], "dataType": "String"}},
+        "md5OfBody": "7b27",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:1:q",
+        "awsRegion": "eu-west-1",
+    }
+    return {"Records": [record]}
+
+
+@given(
+    st.sampled_from([S3_EVENT, EVENT_BRIDGE, TEST_EVENT]),
+    st.sampled_from([as_it_is, notification, through_sns]),
+    st.sampled_from([as_it_is, through_sqs]),
+    st.sampled_from(["\0", "\ud800", "\udfff"]),
+    st.integers(0, 200),
+    st.booleans(),
+    st.data(),
+)
+def test_what_postgresql_can_t_store_is_malformed_wherever_it_stands(
+    event: Any, inner: Any, outer: Any, unstorable: str, at: int, inside: bool, data: st.DataObject
+) -> None:
+    """In a key, an ETag, a version, a time, a region, an id, a name of a field, the text of an envelope in another one …"""
+
+    def spoil(text: str) -> str:
+        return text[:at] + unstorable + text[at:]
+
+    if inside:
+        whole = outer(inner(changed(event, data.draw(st.sampled_from(texts(event))), spoil)))
+    else:
+        whole = outer(inner(event))
+        whole = changed(whole, data.draw(st.sampled_from(texts(whole))), spoil)
+    try:
+        batch = parse(whole)
+    except MalformedEvent:  # the name or the text that says that it is an SQS record is not what it was
+        return
+    (message,) = batch.messages
+    assert message.error is not None
+    assert message.changes == ()
+    (kept,) = message.events
+    assert kept.outcome == message.error.code
+    assert UNSTORABLE.search(str(json.loads(kept.raw))) is None
+    assert UNSTORABLE.search(kept.kind) is None
 
 
 changes = st.builds(

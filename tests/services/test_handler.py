@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from handlers.dispatch import lambda_handler as tick_handler
 from handlers.envelopes import MalformedEvent
 from handlers.s3_events import lambda_handler
 from worker import producer
@@ -109,10 +110,48 @@ def test_a_malformed_message_fails_alone_with_a_logged_reason(
     assert metrics["MalformedMessages"] == [1.0]
 
 
-def test_a_value_that_postgresql_refuses_fails_its_message_alone(environment: pytest.MonkeyPatch, settings: Settings) -> None:
-    answer = lambda_handler(from_queue({"Records": [record("a", eTag="x\0")]}, {"Records": [record("b")]}), Context())
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+@pytest.mark.parametrize("unstorable", ["\0", "\ud800"])
+def test_a_message_with_what_postgresql_can_t_store_is_in_the_ledger_as_malformed_and_fails_alone(
+    environment: pytest.MonkeyPatch, settings: Settings, unstorable: str
+) -> None:
+    bad = f"x{unstorable}"
+    bodies: list[Any] = [
+        {"Records": [record("a", eTag=bad)]},
+        {"Records": [record("a", versionId=bad)]},
+        {"Records": [{**record("a"), "eventName": f"ObjectTagging:{bad}"}]},
+        {"Records": [{**record("a"), "eventTime": bad, "awsRegion": bad}]},
+        {"Event": "s3:TestEvent", "Bucket": bad},
+        {"Records": [{**record("a"), "deep": [{bad: 1}]}]},
+        {"Type": "Notification", "Message": json.dumps({"Records": [record("a", sequencer=bad)]})},
+        {"no": bad},
+        {"Records": [record("b")]},
+    ]
+    event = from_queue(*bodies)
+    event["Records"].append({**event["Records"][-1], "messageId": f"id{bad}"})
+    event["Records"].append({**event["Records"][-2], "messageId": "raw", "body": f"{{{bad}"})
+    answer = lambda_handler(event, Context())
+    failed = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+    assert failed == [*(f"m{number}" for number in range(8)), f"id{bad}", "raw"]
     assert keys(settings.database_url) == ["b"]
+    with psycopg.connect(settings.database_url) as connection:
+        rows = connection.execute("SELECT message_id, outcome, raw #>> '{}' FROM events WHERE kind = 'malformed'").fetchall()
+    assert {row[0] for row in rows} == {*(f"m{number}" for number in range(8)), "idx\ufffd", "raw"}
+    assert {row[1] for row in rows} == {"nul" if unstorable == "\0" else "surrogate", "not_json"}
+
+
+@pytest.mark.parametrize("setting", ["DATABASE_URL=nonsense", "LEX_INGEST_LEDGER_DAYS=99999999999"])
+def test_a_setting_that_can_t_be_used_is_one_line_in_the_log(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    environment.setenv(*setting.split("=", 1))
+    get_settings.cache_clear()
+    for handler in (lambda_handler, tick_handler):
+        with pytest.raises(SettingsError):
+            handler(from_queue({"Records": [record("a")]}), Context())
+        (line,) = capsys.readouterr().err.splitlines()
+        said = json.loads(line)
+        assert (said["level"], said["code"]) == ("ERROR", "settings")
+        assert setting.partition("=")[0] in said["reason"]
 
 
 def test_a_batch_of_only_malformed_messages_names_them_all(environment: pytest.MonkeyPatch) -> None:

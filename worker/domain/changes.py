@@ -6,8 +6,12 @@ hints"), so a hint that is forgotten too early is an error and one that is kept 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+# Characters that PostgreSQL can't store: a NUL, and half of a surrogate pair, which an escape in JSON may give.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from worker import producer, telemetry
-from worker.domain.changes import ObjectChange, ReceivedEvent
+from worker.domain.changes import UNSTORABLE, ObjectChange, ReceivedEvent
 from worker.settings import Settings
 from worker.store import hints
 from worker.store.driver import KEEPALIVES
@@ -91,6 +91,8 @@ def _wake(recorded: Iterable[RecordedHint], settings: Settings) -> int:
 
 
 def _judged(event: ReceivedEvent, message_id: str, settings: Settings) -> ReceivedEvent:
+    # The answer to the queue has the id as it came; a malformed message may have one that PostgreSQL can't store.
+    message_id = UNSTORABLE.sub("\ufffd", message_id)
     if event.change is not None and settings.buckets and event.change.bucket not in settings.buckets:
         log.warning("event of a foreign bucket", extra={"code": _NOT_ALLOWED, "bucket": event.change.bucket})
         return replace(event, message_id=message_id or None, outcome=_NOT_ALLOWED)
