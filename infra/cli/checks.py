@@ -1,18 +1,44 @@
-"""What ``doctor`` checks. Each check finds one thing and, where it is wrong, says the next step."""
+"""What ``doctor`` checks. Each check finds one thing and, if that is wrong, says the next step.
+
+The checks run at the same time, each in a thread, and each question to a part has its own time limit: a part that is frozen
+delays only what depends on it. An advice names what its reader has: a user of the local stack has set neither ``DATABASE_URL``
+nor a key of its model, so it names the stack's parts and their logs, and the variables in a deployment.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import re
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import redis
-from sqlalchemy import text
+from infra.cli import local_model
+from infra.cli.local_model import LocalModelLoad
+from infra.local import health
+from infra.local.folder import Folder
+from infra.local.health import in_thread, reason_of
+from worker.contract import QUEUES, Stage
+from worker.settings import Settings, SettingsError
 
-from worker import producer
-from worker.contract import QUEUES
-from worker.settings import Settings
-from worker.store.session import engine
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from infra.local.stack import Stack
+    from worker.domain.errors import IngestError
+    from worker.store.profiles import Profile
+
+# Seconds: for one question to a part, and for all checks together. The process needs a second more to begin and to end.
+QUESTION, ALL = 2.5, 8.0
+# Bytes on the disk of the data folder below which PostgreSQL, Valkey and the logs are about to fail.
+LOW_SPACE = 256_000_000
+_WAITS = "documents wait meanwhile, and none is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,158 +51,428 @@ class Check:
     advice: str = ""
 
 
-def run_checks(settings: Settings) -> Iterator[Check]:
-    """Run every check, each bounded in time; one that can't be run is a finding too."""
-    away: set[str] = set()
-    for name, check in _CHECKS:
-        if _NEEDS.get(name) in away:
-            yield Check(name, False, f"not checked: {_NEEDS[name]} must answer first")
-            continue
+class Unusable(Exception):
+    """A part can't be used, so that what depends on it is not checked."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(found)
+        self.found, self.advice = found, advice
+
+
+class System:
+    """What is checked: a deployment, or the local stack in a folder.
+
+    ``option`` is what a command needs to talk to the same stack, such as `` --data-dir D``.
+    """
+
+    def __init__(self, settings: Settings, stack: Stack | None, option: str) -> None:
+        self.settings, self.option = settings, option
+        # The environment may name another database than that of the stack which runs here.
+        own = stack is not None and stack.environment.get("DATABASE_URL") == settings.database_url
+        self.folder = Folder.load(stack.data_dir) if stack is not None and own else None
+        self.queued: int | None = None
+        self.load: Future[LocalModelLoad | None] = in_thread(lambda: local_model.load(settings))
+
+    def command(self, command: str) -> str:
+        return f"`lex-ingest {command}{self.option}`"
+
+    def advice(self, part: str, deployment: str) -> str:
+        """What to do about a part that does not answer: of the local stack, or ``deployment``."""
+        if self.folder is None:
+            return deployment
+        return (
+            f"see {self.command('ps')} and {shlex.quote(str(self.folder.log(part)))}; a part that ends is started again by itself"
+        )
+
+    def stopped(self, part: str) -> str:
+        """Say so if that part of the local stack stands still; else nothing."""
+        return health.stopped(self.folder, part) if self.folder is not None else ""
+
+    def is_local_model(self, provider: str | None = None) -> bool:
+        return self.folder is not None and (provider or self.settings.embedding_provider) == local_model.PROVIDER
+
+
+def run_checks(settings: Settings, stack: Stack | None = None, option: str = "") -> Iterator[Check]:
+    """Run every check, and give each finding as soon as it and those before it are there: within ``ALL`` seconds."""
+    system, end = System(settings, stack, option), time.monotonic() + ALL
+    running: dict[str, Future[tuple[Check, bool]]] = {}
+    checks = {name: check for name, check in _CHECKS.items() if name != "disk" or system.folder is not None}
+    for name, check in checks.items():
+        running[name] = in_thread(partial(_run, system, name, check, running))
+    for name in checks:
         try:
-            yield check(settings)
-        except Exception as error:  # noqa: BLE001 - whatever a check meets is what it found: a doctor that falls ill helps nobody
-            away.add(name)
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            yield Check(name, False, first_line, _UNREACHABLE[name])
+            found, _ = running[name].result(max(0.0, end - time.monotonic()))
+        except TimeoutError:
+            advice = "run `lex-ingest doctor` again; if it stays so, the part or this machine is overloaded"
+            found = Check(name, False, f"no answer within {ALL:g} s", advice)
+        yield found
 
 
-_NEEDS = {"schema": "postgres", "budget": "postgres", "documents": "postgres", "workers": "redis"}
-_START_WORKER = (
-    "a local stack starts it again by itself (`lex-ingest ps`, log/worker.log); elsewhere: `celery -A worker.celery_app worker`"
-)
-_UNREACHABLE = {
-    "postgres": "check DATABASE_URL, and that PostgreSQL runs: `lex-ingest ps`, log/postgres.log",
-    "schema": "run `lex-ingest migrate`",
-    "redis": "check REDIS_URL, and that Redis runs: `lex-ingest ps`, log/valkey.log; documents wait, and none is lost",
-    "workers": _START_WORKER,
-    "bucket": "check BUCKET, AWS_ENDPOINT_URL and the credentials",
-    "events": "check QUEUE_URL and the credentials",
-    "embeddings": "check OPENAI_API_KEY, OPENAI_BASE_URL and LEX_INGEST_EMBEDDING_MODEL",
-    "budget": "run `lex-ingest migrate`",
-    "documents": "run `lex-ingest migrate`",
+def _run(
+    system: System, name: str, check: Callable[[System], Check], running: Mapping[str, Future[tuple[Check, bool]]]
+) -> tuple[Check, bool]:
+    """What was found, and whether what depends on it can be checked."""
+    for part in _AFTER.get(name, ()):
+        running[part].result()
+    for need in _NEEDS.get(name, ()):
+        if not running[need].result()[1]:
+            return Check(name, False, f"not checked: {need} must answer first"), False
+    try:
+        return check(system), True
+    except Unusable as error:
+        return Check(name, False, error.found, error.advice), False
+    except SettingsError as error:
+        return Check(name, False, str(error), "set it, and run `lex-ingest doctor` again"), False
+    except Exception as error:  # noqa: BLE001 - whatever a check meets is what it found: a doctor that falls ill helps nobody
+        advice = "run `lex-ingest migrate`" if type(error).__name__ == "ProgrammingError" else "see the log of the worker"
+        return Check(name, False, reason_of(error), advice), False
+
+
+# A check waits for those that it needs, and is made if they found something usable. The documents' also waits for what redis
+# says of the queues, whether or not it answers.
+_AFTER = {"documents": ("redis",)}
+_NEEDS = {
+    "schema": ("postgres",),
+    "workers": ("redis",),
+    "embeddings": ("postgres", "schema"),
+    "budget": ("postgres", "schema"),
+    "documents": ("postgres", "schema"),
+}
+# Two threads that import the same packages at once may see half of one.
+_IMPORTS = threading.Lock()
+
+
+def _disk(system: System) -> Check:
+    assert system.folder is not None
+    status = os.statvfs(system.folder.path)
+    free, files = status.f_bavail * status.f_frsize, status.f_favail
+    found = f"{free / 1_000_000:,.0f} MB free on the disk of {system.folder.path}"
+    advice = "free some space there; documents wait meanwhile and none is lost, and the stack resumes by itself"
+    if status.f_files and not files:
+        return Check("disk", False, f"no file can be made on the disk of {system.folder.path}: it has no inodes left", advice)
+    return Check("disk", True, found) if free >= LOW_SPACE else Check("disk", False, f"only {found}", advice)
+
+
+# What PostgreSQL says when it refuses a connection, and what to do about that in a deployment.
+_REFUSALS = {
+    r"password authentication failed|role .* does not exist|pg_hba\.conf|no password supplied": (
+        "check the user and the password in DATABASE_URL"
+    ),
+    r"database .* does not exist": "create the database, or check its name in DATABASE_URL",
+    r"too many clients|remaining connection slots|too many connections": (
+        "end some of its clients, or raise max_connections: each process that embeds keeps up to 12 connections"
+    ),
+    r"starting up|recovery|shutting down": "wait until PostgreSQL has started or recovered; its log says how far it is",
+    r"could not translate|name resolution|Name or service|getaddrinfo|resolve host": "check the host in DATABASE_URL",
 }
 
 
-def _postgres(settings: Settings) -> Check:
-    with engine(settings.require("database_url").database_url).connect() as connection:
-        version = connection.execute(text("SHOW server_version")).scalar_one()
-        vector = connection.execute(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).scalar()
+def _postgres(system: System) -> Check:
+    with _IMPORTS:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+
+        from worker.store.driver import KEEPALIVES
+    url = system.settings.require("database_url").database_url
+    default = "check DATABASE_URL, and that PostgreSQL runs and can be reached from here"
+    try:
+        given = conninfo_to_dict(url).get("options") or ""
+        with psycopg.connect(
+            url,
+            autocommit=True,
+            options=f"{given} -c statement_timeout={QUESTION:g}s".strip(),
+            **{**KEEPALIVES, "connect_timeout": int(QUESTION)},
+        ) as connection:
+            row = connection.execute(
+                "SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',"
+                " (SELECT extversion FROM pg_extension WHERE extname = 'vector')"
+            ).fetchone()
+    except psycopg.Error as error:
+        found = system.stopped("postgres") or _postgres_reason(error)
+        advice = next((advice for pattern, advice in _REFUSALS.items() if re.search(pattern, found)), default)
+        # Too many connections are the same matter in a local stack.
+        raise Unusable(found, advice if "max_connections" in advice else system.advice("postgres", advice)) from None
+    assert row is not None
+    version, recovers, is_read_only, vector = row
+    if recovers:
+        raise Unusable(f"PostgreSQL {version} is in recovery: it takes no writes", "name the primary server in DATABASE_URL")
+    if is_read_only:
+        advice = "set default_transaction_read_only to off for this user and this database"
+        raise Unusable(f"PostgreSQL {version} takes no writes: transactions are read-only", advice)
     if vector is None:
-        return Check("postgres", False, f"PostgreSQL {version} without pgvector", "run `lex-ingest migrate`")
+        return Check("postgres", False, f"PostgreSQL {version} without pgvector", f"run {system.command('migrate')}")
     recent = tuple(int(part) for part in str(vector).split(".")[:2]) >= (0, 8)
     advice = "" if recent else "update pgvector to 0.8 or newer: filters lose hits without its iterative scan"
     return Check("postgres", recent, f"PostgreSQL {version}, pgvector {vector}", advice)
 
 
-def _schema(settings: Settings) -> Check:
-    from worker.services import migration
-    from worker.store import profiles
+def _postgres_reason(error: Exception) -> str:
+    """Why there is no connection, without the addresses that libpq tried."""
+    said = reason_of(error)
+    return re.sub(r"^connection failed: |connection to server [^:]*? failed: |FATAL: +", "", said)
 
+
+@contextmanager
+def _connection(system: System) -> Iterator[Connection]:
+    """A connection whose statements end by themselves."""
+    with _IMPORTS:
+        from sqlalchemy import text
+
+        from worker.store.session import engine
+    with engine(system.settings.database_url).connect() as connection:
+        connection.execute(text(f"SET statement_timeout = '{QUESTION:g}s'"))
+        yield connection
+
+
+def _schema(system: System) -> Check:
+    with _IMPORTS:
+        from worker.services import migration
+        from worker.store import profiles
+    settings, migrate = system.settings, f"run {system.command('migrate')}"
     state = migration.state(settings)
     if not state.up_to_date:
-        return Check("schema", False, f"at {state.current or 'empty'}, this code wants {state.head}", "run `lex-ingest migrate`")
-    with engine(settings.database_url).connect() as connection:
+        raise Unusable(f"at {state.current or 'empty'}, this code wants {state.head}", migrate)
+    with _connection(system) as connection:
         profile = profiles.serving(connection)
     if profile is None:
-        return Check("schema", False, "no table for vectors", "run `lex-ingest migrate`")
+        raise Unusable("no table for vectors", migrate)
+    named = (settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
     advice = ""
-    if (profile.provider, profile.model, profile.dimensions) != (
-        settings.embedding_provider,
-        settings.embedding_model,
-        settings.embedding_dimensions,
-    ):
-        advice = f"the settings name {settings.embedding_model}: `lex-ingest model add` and `switch` change what serves"
+    if (profile.provider, profile.model, profile.dimensions) != named:
+        change = "`lex-ingest model add` and `lex-ingest model switch` change what serves"
+        advice = f"the settings name {settings.embedding_model}: {change}"
     return Check("schema", True, f"at {state.current}, {profile.name} serves from {profile.table}", advice)
 
 
-def _redis(settings: Settings) -> Check:
-    client: redis.Redis = redis.Redis.from_url(
-        settings.require("redis_url").redis_url, socket_timeout=5, socket_connect_timeout=5
-    )
+def _redis(system: System) -> Check:
+    with _IMPORTS:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    url = system.settings.require("redis_url").redis_url
+    memory: Any = {}
     try:
-        memory = dict(client.info("memory"))  # type: ignore[arg-type]  # the stubs mix the async client in
-        policy = memory.get("maxmemory_policy")
-        lengths = producer.queue_lengths(settings)
-    finally:
-        client.close()
-    queues = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        with redis.Redis.from_url(
+            url, socket_timeout=QUESTION, socket_connect_timeout=QUESTION, retry=Retry(NoBackoff(), 0)
+        ) as client:
+            memory = client.info("memory")
+            # One that is full, read-only or can't write to its disk still answers questions.
+            client.set("lex-ingest:doctor", "", px=1000)
+            lengths = {name: client.llen(name) for name in QUEUES.values()}
+    except redis.exceptions.OutOfMemoryError:
+        found = (
+            f"the memory is full: {memory['used_memory']:,} of maxmemory {memory['maxmemory']:,} bytes; no wake-up can be sent"
+        )
+        raise Unusable(found, f"raise maxmemory, or remove what else is kept there; {_WAITS}") from None
+    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
+        raise Unusable(reason_of(error), system.advice("valkey", "check the user and the password in REDIS_URL")) from None
+    except redis.exceptions.ReadOnlyError:
+        raise Unusable("it is a replica, which takes no writes", "name the primary server in REDIS_URL") from None
+    except redis.exceptions.BusyLoadingError:
+        raise Unusable("it is loading its data", f"wait until it has; {_WAITS}") from None
+    except redis.exceptions.ResponseError as error:
+        advice = "see its log: it refuses writes; often its disk is full"
+        raise Unusable(reason_of(error), f"{system.advice('valkey', advice)}; {_WAITS}") from None
+    except (redis.RedisError, OSError) as error:
+        found = system.stopped("valkey") or reason_of(error)
+        advice = "check REDIS_URL, and that Redis runs and can be reached from here"
+        raise Unusable(found, f"{system.advice('valkey', advice)}; {_WAITS}") from None
+    system.queued = sum(int(length) for length in lengths.values())
+    policy, queues = memory.get("maxmemory_policy"), ", ".join(f"{name} {length}" for name, length in lengths.items())
     if policy != "noeviction":
         return Check("redis", False, f"eviction policy {policy}", "set maxmemory-policy to noeviction: any other drops tasks")
     return Check("redis", True, f"noeviction; {queues}")
 
 
-def _workers(settings: Settings) -> Check:
-    from celery import Celery
+_START_WORKER = "start one with `celery -A worker.celery_app worker`, or see the log of the one that should run"
 
-    application = Celery(broker=settings.redis_url, set_as_current=False)
-    application.conf.broker_transport_options = {"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 0}
-    active = application.control.inspect(timeout=2).active_queues() or {}
+
+def _workers(system: System) -> Check:
+    with _IMPORTS:
+        from celery import Celery
+    for part in ("worker", "embedder"):
+        if reason := system.stopped(part):
+            raise Unusable(f"{part} {reason}", _WAITS)
+    expected = None if system.folder is None else sum(part in system.folder.parts for part in ("worker", "embedder"))
+    with Celery(broker=system.settings.redis_url, set_as_current=False) as application:
+        application.conf.broker_transport_options = {
+            "socket_timeout": QUESTION,
+            "socket_connect_timeout": QUESTION,
+            "max_retries": 0,
+        }
+        active = application.control.inspect(timeout=QUESTION, limit=expected or None).active_queues() or {}
     consumed = {queue["name"] for queues in active.values() for queue in queues}
     unread = sorted(set(QUEUES.values()) - consumed)
-    if unread:
-        found = f"{len(active)} workers; nobody consumes {', '.join(unread)}"
-        return Check("workers", False, found, _START_WORKER)
-    return Check("workers", True, f"{len(active)} ({', '.join(sorted(active))})")
+    if not unread:
+        return Check("workers", True, f"{len(active)} ({', '.join(sorted(active))})")
+    answered = f"{len(active)} answer{'s' if len(active) == 1 else ''} within {QUESTION:g} s"
+    part = "embedder" if unread == [QUEUES[Stage.EMBED]] else "worker"
+    return Check("workers", False, f"{answered}; none consumes {', '.join(unread)}", system.advice(part, _START_WORKER))
 
 
-def _bucket(settings: Settings) -> Check:
-    from worker.objects import s3_client
+def _client(service: Any) -> Any:
+    """A client of boto3 that asks once, and for ``QUESTION`` seconds at most."""
+    with _IMPORTS:
+        import boto3
+        from botocore.config import Config
+    timeouts = Config(connect_timeout=QUESTION, read_timeout=QUESTION, retries={"total_max_attempts": 1})
+    return boto3.client(service, config=timeouts)
 
-    settings.require("buckets")
-    for bucket in settings.buckets:
-        s3_client().head_bucket(Bucket=bucket)
-    return Check("bucket", True, ", ".join(settings.buckets))
+
+def _aws_trouble(system: System, error: Exception, what: str, advice: str) -> Unusable:
+    """What an error of boto3 says; ``what`` is the service that was asked, ``advice`` is for a refusal in a deployment."""
+    if type(error).__name__ in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        found = (
+            f"{what} does not answer within {QUESTION:g} s" if "Timeout" in type(error).__name__ else f"{what} can't be reached"
+        )
+        reached = "check AWS_ENDPOINT_URL if it is set, the region and the network"
+        return Unusable(system.stopped("aws") or found, system.advice("aws", reached))
+    return Unusable(reason_of(error), system.advice("aws", advice))
 
 
-def _events(_: Settings) -> Check:
-    import boto3
-    from botocore.config import Config
+def _bucket(system: System) -> Check:
+    buckets = system.settings.require("buckets").buckets
+    client = _client("s3")
+    for bucket in buckets:
+        try:
+            client.head_bucket(Bucket=bucket)
+        except Exception as error:  # noqa: BLE001 - boto3's errors share no base, and each is a finding
+            answer = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            if answer in ("404", "NoSuchBucket"):
+                raise Unusable(f"there is no bucket {bucket}", system.advice("aws", "create it, or check BUCKET")) from None
+            if answer in ("403", "AccessDenied"):
+                advice = "give this role s3:ListBucket on the bucket, or check BUCKET and the credentials"
+                raise Unusable(f"access to {bucket} is denied", system.advice("aws", advice)) from None
+            raise _aws_trouble(system, error, "S3", "check BUCKET, the region and the credentials") from None
+    return Check("bucket", True, ", ".join(buckets))
 
+
+def _events(system: System) -> Check:
     # Not a setting of the workers: only the local stack and a deployment know where the events wait.
     urls = {name: os.environ.get(name) for name in ("QUEUE_URL", "DEAD_LETTER_QUEUE_URL")}
     if not all(urls.values()):
         return Check("events", True, "not checked: QUEUE_URL and DEAD_LETTER_QUEUE_URL are not set")
-    client = boto3.client("sqs", config=Config(connect_timeout=5, read_timeout=10))
-    waiting, dead = (
-        int(
-            client.get_queue_attributes(QueueUrl=str(url), AttributeNames=["ApproximateNumberOfMessages"])["Attributes"][
-                "ApproximateNumberOfMessages"
-            ]
+    if reason := system.stopped("events"):
+        raise Unusable(f"events {reason}", "events wait in their queue meanwhile, and none is lost")
+    client, names = _client("sqs"), ["ApproximateNumberOfMessages"]
+    try:
+        waiting, dead = (
+            int(client.get_queue_attributes(QueueUrl=str(url), AttributeNames=names)["Attributes"][names[0]])
+            for url in urls.values()
         )
-        for url in urls.values()
-    )
-    advice = "look at the dead letters and the handler's log; then `lex-ingest put` or `replay` what they name" if dead else ""
-    return Check("events", dead == 0, f"{waiting} events wait, {dead} dead letters", advice)
+    except Exception as error:  # noqa: BLE001 - as for the bucket
+        raise _aws_trouble(system, error, "SQS", "check QUEUE_URL, DEAD_LETTER_QUEUE_URL and the credentials") from None
+    advice = "look at the dead letters and the handler's log; then `lex-ingest put` or `lex-ingest replay` what they name"
+    return Check("events", dead == 0, f"{waiting} events wait, {dead} dead letters", advice if dead else "")
 
 
-def _embeddings(settings: Settings) -> Check:
-    from worker.domain.spending import Purpose
-    from worker.services import asking
-    from worker.store import profiles
+# Which variables may be the cause of what the provider, or the way to it, answers.
+_CAUSES = {
+    "provider_key": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    "provider_model": ("LEX_INGEST_EMBEDDING_MODEL", "OPENAI_BASE_URL"),
+    "provider_dimensions": ("LEX_INGEST_EMBEDDING_DIMENSIONS", "LEX_INGEST_EMBEDDING_MODEL"),
+    "provider_unreachable": ("OPENAI_BASE_URL",),
+    "provider_unavailable": ("OPENAI_BASE_URL",),
+}
 
-    with engine(settings.database_url).connect() as connection:
+
+def _embeddings(system: System) -> Check:
+    with _IMPORTS:
+        from worker.store import profiles
+    with _connection(system) as connection:
         profile = profiles.serving(connection)
-    if profile is None:
-        return Check("embeddings", False, "no profile serves", "run `lex-ingest migrate`")
-    asking.embed_query("Is the provider there?", profile, settings, Purpose.CHECK)
-    return Check("embeddings", True, f"{profile.model}, {profile.dimensions} dimensions")
+        assert profile is not None  # the check of the schema has seen it
+        to_go = _chunks_to_go(connection, profile)
+    usual = f"{profile.model}, {profile.dimensions} dimensions"
+    if system.is_local_model(profile.provider):
+        if reason := system.stopped("embeddings"):
+            raise Unusable(f"the local model {reason}", _WAITS)
+        load = system.load.result()
+        if load is not None:
+            return Check("embeddings", True, f"{usual}: {_work(load, to_go)}")
+    trouble = _ask_provider(system, profile)
+    if trouble is None:
+        return Check("embeddings", True, usual)
+    if not system.is_local_model(profile.provider):
+        raise Unusable(str(trouble), _provider_advice(system, profile, trouble.code))
+    found = {
+        "provider_unreachable": "the local model can't be reached",
+        "provider_unavailable": f"the local model does not answer within {QUESTION:g} s",
+    }.get(trouble.code, f"the local model refuses the request ({trouble.code})")
+    busy = f": it stands still, or is busy with {_counted(to_go, 'chunk')}" if to_go else ""
+    raise Unusable(found + busy, system.advice("embeddings", ""))
 
 
-def _budget(settings: Settings) -> Check:
-    from worker.domain.errors import ProviderUnusable
-    from worker.services.spending import require_price, today
+def _work(load: LocalModelLoad, to_go: int) -> str:
+    """What the local model does: ``the local model is busy: 3.1 chunks/s, 181 to go``."""
+    if not (to_go or load.waiting_texts):
+        return "the local model is idle"
+    return f"the local model is busy: {load.texts_per_second:.1f} chunks/s, {to_go or load.waiting_texts:,} to go"
 
+
+def _ask_provider(system: System, profile: Profile) -> IngestError | None:
+    """Have one short text embedded, which costs a few tokens. What is wrong with the provider, or None."""
+    with _IMPORTS:
+        from worker.domain.errors import IngestError
+        from worker.domain.spending import Purpose
+        from worker.services.asking import Asking, Bill, Patience
+        from worker.store.session import transaction
+    settings = replace(system.settings, embedding_timeout=min(QUESTION, system.settings.embedding_timeout))
+    # One request, that is not repeated: a provider that is slow or bills each try is not asked again for the doctor.
+    bill = Bill(Asking(profile, settings, Patience(QUESTION, 1)), [None], Purpose.CHECK)
+    try:
+        bill.ask(["Is the provider there?"], [0])
+    except IngestError as error:
+        return error
+    with transaction(settings.database_url) as connection:
+        bill.commit(connection)
+    return None
+
+
+def _provider_advice(system: System, profile: Profile, code: str) -> str:
+    names = _CAUSES.get(code, ())
+    if names and profile.provider != system.settings.embedding_provider:
+        names = ("LEX_INGEST_PROVIDERS",)
+    if system.folder is not None:
+        names = tuple(name for name in names if name in system.folder.environment)
+    check = f"check {' and '.join(names)}" if names else "look at the provider's status, and at the account's plan and limits"
+    again = f"; after a change run {system.command('down')} and {system.command('up')}" if names and system.folder else ""
+    return f"{check}{again}; {_WAITS}"
+
+
+# Chunks of documents on their way that have no vector yet. Counting ends where a person needs no exact figure.
+_TO_GO = """
+SELECT count(*) FROM (
+    SELECT FROM documents
+    JOIN document_chunks AS chunk ON chunk.document_id = documents.id AND chunk.generation = documents.generation
+    WHERE documents.due_at IS NOT NULL AND NOT EXISTS (SELECT FROM {table} AS stored WHERE stored.text_sha256 = chunk.text_sha256)
+    LIMIT 100000
+) AS without
+"""
+
+
+def _chunks_to_go(connection: Connection, profile: Profile) -> int:
+    from sqlalchemy import text
+
+    return int(connection.execute(text(_TO_GO.format(table=profile.table))).scalar_one())
+
+
+def _budget(system: System) -> Check:
+    with _IMPORTS:
+        from worker.domain.errors import ProviderUnusable
+        from worker.services.spending import require_price, today
+    settings = system.settings
     try:
         require_price(settings.embedding_model, settings)
     except ProviderUnusable as error:
         return Check("budget", False, str(error), "until then no document is embedded")
-    with engine(settings.database_url).connect() as connection:
+    with _connection(system) as connection:
         now = today(connection, settings)
     if now.budget is None or now.used is None or now.left is None:
         return Check("budget", True, f"none is set; today {now.confirmed.tokens:,} tokens, `lex-ingest cost` has more")
     found = f"{now.budget.say(now.used)} of {now.budget} today (UTC)"
     if now.left == 0:
-        advice = "documents wait for midnight UTC, or raise LEX_INGEST_BUDGET_PER_DAY (and restart the workers)"
+        advice = "documents wait for midnight UTC; or raise LEX_INGEST_BUDGET_PER_DAY and restart the workers"
         return Check("budget", False, f"{found}: used up", advice)
     return Check("budget", True, found)
 
@@ -195,42 +491,54 @@ FROM documents, make_interval(secs => :late) AS late
 """
 
 
-def _documents(settings: Settings) -> Check:
-    late = 3 * (settings.tick + settings.requeue_after)
-    with engine(settings.database_url).connect() as connection:
+def _documents(system: System) -> Check:
+    with _IMPORTS:
+        from sqlalchemy import text
+
+        from worker.store import gates, profiles
+    late = 3 * (system.settings.tick + system.settings.requeue_after)
+    with _connection(system) as connection:
         row = connection.execute(text(_STUCK), {"late": late}).one()
-        gates = connection.execute(text("SELECT code, reason FROM gates WHERE closed_until > now()")).all()
-    found = f"{row.documents} documents, {row.waiting} on their way, {row.failed} failed"
-    if gates:
-        spent = gates[0].code == "budget_day"
-        mended = "at midnight UTC, or when there is a new budget" if spent else f"once {gates[0].code} is mended"
-        advice = f"it goes on by itself {mended}"
-        return Check("documents", False, f"{found}; held up: {gates[0].reason}", advice)
-    stuck = row.abandoned + (row.overdue if not row.others_go_on or _nothing_queued(settings) else 0)
+        closed = gates.closed(connection)
+        profile = profiles.serving(connection)
+        to_go = _chunks_to_go(connection, profile) if profile is not None and row.waiting else 0
+    chunks = f" with {_counted(to_go, 'chunk')} to embed" if to_go else ""
+    found = f"{_counted(row.documents, 'document')}, {row.waiting} on their way{chunks}, {row.failed} failed"
+    if closed:
+        gate = closed[0]
+        said, until = gate.reason, "midnight UTC, or until there is a new budget"
+        if gate.code != "budget_day":
+            until = "the provider answers again"
+        if system.is_local_model() and gate.code.startswith("provider_"):
+            said, until = f"the local model did not answer ({gate.code})", "the local model answers again"
+        return Check("documents", False, f"{found}; held up: {said}", f"documents wait until {until}, and resume automatically")
+    stuck = row.abandoned + (row.overdue if not row.others_go_on or _nothing_queued(system) else 0)
     if stuck:
-        advice = f"no worker has taken them for {late:g} s: see that one runs (`lex-ingest ps`, log/worker.log)"
+        advice = f"no worker has taken them for {late:g} s: {system.advice('worker', _START_WORKER)}"
         return Check("documents", False, f"{found}, {stuck} stuck", advice)
     # A failed document is a finished one: it says something of the file, and nothing of the system.
     advice = "`lex-ingest status --status FAILED` says why; `lex-ingest replay --status FAILED` tries again"
     return Check("documents", True, found, advice if row.failed else "")
 
 
-def _nothing_queued(settings: Settings) -> bool:
+def _nothing_queued(system: System) -> bool:
     """Whether no wake-up waits for a worker: then a document waits for none that is busy with others."""
-    try:
-        return not any(producer.queue_lengths(settings).values())
-    except redis.RedisError:
-        return False
+    return system.queued == 0
 
 
-_CHECKS: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
-    ("postgres", _postgres),
-    ("schema", _schema),
-    ("redis", _redis),
-    ("workers", _workers),
-    ("bucket", _bucket),
-    ("events", _events),
-    ("embeddings", _embeddings),
-    ("budget", _budget),
-    ("documents", _documents),
-)
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+_CHECKS: dict[str, Callable[[System], Check]] = {
+    "disk": _disk,
+    "postgres": _postgres,
+    "schema": _schema,
+    "redis": _redis,
+    "workers": _workers,
+    "bucket": _bucket,
+    "events": _events,
+    "embeddings": _embeddings,
+    "budget": _budget,
+    "documents": _documents,
+}

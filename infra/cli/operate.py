@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Annotated
 
 import typer
 
-from infra.cli.connection import DataDir, connect
+from infra.cli.connection import DataDir, connect, data_dir_or_default
 from infra.cli.output import console, errors, json_line, visible_key
 
 
@@ -84,18 +86,24 @@ def doctor(
 ) -> None:
     """Check each part, and say what to do about what is wrong."""
     settings = connect(data_dir)
-    from infra.cli.checks import run_checks
+    from rich.markup import escape
 
+    from infra.cli.checks import run_checks
+    from infra.local.stack import find
+
+    folder = data_dir_or_default(data_dir)
+    option = f" --data-dir {shlex.quote(str(data_dir))}" if folder != data_dir_or_default(None) else ""
     bad = False
-    for check in run_checks(settings):
+    for check in run_checks(settings, find(folder), option):
         bad = bad or not check.ok
         if as_json:
             json_line(check)
-            continue
-        mark = "[green]ok[/]  " if check.ok else "[red]bad[/] "
-        console.print(f"{mark} {check.name:<11} {check.found}", highlight=False, soft_wrap=True)
-        if check.advice:
-            console.print(f"     {'':<11} [bold]{check.advice}[/]", highlight=False, soft_wrap=True)
+        else:
+            mark = "[green]ok[/]  " if check.ok else "[red]bad[/] "
+            console.print(f"{mark} {check.name:<11} {escape(check.found)}", highlight=False, soft_wrap=True)
+            if check.advice:
+                console.print(f"     {'':<11} [bold]{escape(check.advice)}[/]", highlight=False, soft_wrap=True)
+        sys.stdout.flush()  # into a pipe too, part by part
     if bad:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -108,15 +109,18 @@ def ps(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
 ) -> None:
-    """Show the parts of the running stack."""
-    parts = _running(data_dir).parts()
+    """Ask each part of the running stack whether it answers."""
+    from infra.local import health
+
+    parts = health.ask(_running(data_dir))
     if as_json:
         for part in parts:
-            typer.echo(json.dumps({"name": part.name, "state": part.state, "pid": part.pid, "uptime_s": part.uptime_s}))
+            typer.echo(json.dumps(asdict(part)))
         return
-    typer.echo(f"{'PART':<12}{'STATE':<10}{'PID':>8}{'UP':>10}")
+    typer.echo(f"{'PART':<12}{'STATE':<15}{'PID':>8}{'UP':>10}")
     for part in parts:
-        typer.echo(f"{part.name:<12}{part.state:<10}{part.pid or '-':>8}{f'{part.uptime_s} s':>10}")
+        reason = f"  {part.reason}" if part.reason else ""
+        typer.echo(f"{part.name:<12}{part.state:<15}{part.pid or '-':>8}{f'{part.uptime_s} s':>10}{reason}")
 
 
 def env(data_dir: DataDir = None) -> None:

@@ -1,0 +1,160 @@
+"""Whether the parts of a running stack answer. All parts are asked at the same time, and no question waits for long."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from infra.local import child
+from infra.local.folder import Folder
+from infra.local.stack import Stack
+
+T = TypeVar("T")
+
+RUNNING, NOT_ANSWERING, RESTARTING, UNKNOWN = "RUNNING", "NOT ANSWERING", "RESTARTING", "UNKNOWN"
+# Seconds for the answer of one part, and for all of them together. A worker's answer comes through Valkey, after Valkey's own.
+ANSWER, ALL = 2.5, 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """``state`` is one of the four above; ``reason`` says what is wrong, and is empty for a part that answers."""
+
+    name: str
+    state: str
+    pid: int | None
+    uptime_s: int
+    reason: str = ""
+
+
+class Silent(Exception):
+    """A part does not answer, or not as it should; the message continues the sentence "it …"."""
+
+
+def in_thread(function: Callable[[], T]) -> Future[T]:
+    """Call the function in a thread that keeps nobody waiting: the process ends even if the function never returns."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - who asks for the result gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def ask(stack: Stack) -> list[PartHealth]:
+    """Ask each part of the stack, for ``ALL`` seconds at most."""
+    end = time.monotonic() + ALL
+    folder = Folder.load(stack.data_dir)
+    names = [part.name for part in stack.parts()]
+    futures: dict[str, Future[None]] = {}
+    for name in names:
+        futures[name] = in_thread(partial(_ask, folder, name, futures))
+    found = []
+    for part in stack.parts():
+        state, reason = (RUNNING, "") if part.pid else (RESTARTING, "its process has ended")
+        try:
+            futures[part.name].result(max(0.0, end - time.monotonic()))
+        except _Unasked as error:
+            state, reason = (UNKNOWN, str(error)) if part.pid else (state, reason)
+        except Exception as error:  # noqa: BLE001 - drivers differ in what they raise
+            if part.pid:
+                state, reason = NOT_ANSWERING, reason_of(error)
+        found.append(PartHealth(part.name, state, part.pid, part.uptime_s, reason))
+    return found
+
+
+def reason_of(error: Exception) -> str:
+    """What the error says of a part, on one line."""
+    if isinstance(error, Silent):
+        return str(error)
+    if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
+        return f"does not answer within {ANSWER:g} s"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def stopped(folder: Folder, part: str) -> str:
+    """Say so if the part's process stands still by SIGSTOP; else nothing."""
+    pid = child.recorded(folder.run, part)
+    try:
+        # The state follows the command's name, which may hold spaces and brackets.
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] if pid else ""
+    except OSError:
+        return ""
+    return f"does not answer: its process is stopped, and `kill -CONT {pid}` continues it" if state in ("T", "t") else ""
+
+
+class _Unasked(Exception):
+    pass
+
+
+def _ask(folder: Folder, part: str, asked: dict[str, Future[None]]) -> None:
+    """Return if the part does its work right now.
+
+    Raises:
+        Exception: it does not; the message says what was seen.
+    """
+    if reason := stopped(folder, part):
+        raise Silent(reason)
+    if part == "postgres":
+        import psycopg
+
+        psycopg.connect(folder.environment["DATABASE_URL"], connect_timeout=int(ANSWER)).close()
+    elif part == "valkey":
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        with redis.Redis.from_url(
+            folder.environment["REDIS_URL"],
+            socket_timeout=ANSWER,
+            socket_connect_timeout=ANSWER,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            client.set("lex-ingest:health", "", px=1000)  # one that is full or read-only answers a PING
+    elif part in ("worker", "embedder"):
+        try:
+            asked["valkey"].result(ANSWER + 1)
+        except Exception:  # noqa: BLE001 - whatever it was: without Valkey no worker can be asked
+            raise _Unasked("can be asked through valkey only") from None
+        ping(folder, part)
+    elif part == "events":
+        if not (folder.run / "events.ready").exists():
+            raise Silent("is starting")
+    else:
+        answer_of_http(folder.ports[part])
+
+
+def ping(folder: Folder, part: str) -> None:
+    """Return if the worker process of that name answers Celery's ping.
+
+    Raises:
+        Silent: it does not.
+    """
+    from celery import Celery
+
+    with Celery(broker=folder.environment["REDIS_URL"], set_as_current=False) as app:
+        app.conf.broker_transport_options = {"socket_timeout": ANSWER, "socket_connect_timeout": ANSWER, "max_retries": 0}
+        if not app.control.ping(timeout=ANSWER, destination=[f"{part}@{socket.gethostname()}"], limit=1):
+            raise Silent(f"does not answer within {ANSWER:g} s")
+
+
+def answer_of_http(port: int) -> None:
+    """Return if an HTTP server on loopback answers, with whatever status: it refuses those who show no key."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse().read(1)
+    finally:
+        connection.close()
