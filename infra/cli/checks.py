@@ -337,7 +337,7 @@ def _bucket(system: System) -> Check:
         try:
             client.head_bucket(Bucket=bucket)
         except Exception as error:  # noqa: BLE001 - boto3's errors share no base, and each is a finding
-            answer = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            answer = (getattr(error, "response", None) or {}).get("Error", {}).get("Code", "")
             if answer in ("404", "NoSuchBucket"):
                 raise Unusable(f"there is no bucket {bucket}", system.advice("aws", "create it, or check BUCKET")) from None
             if answer in ("403", "AccessDenied"):

@@ -177,7 +177,7 @@ def test_a_document_waits_for_the_budget_with_its_attempts_unspent_and_status_sa
         assert waits_for.startswith("the next day (budget_day): today's budget of 5 tokens is used up")
     documents_check = found_by_doctor(settings, "documents")
     assert not documents_check.ok
-    assert documents_check.advice == "it goes on by itself at midnight UTC, or when there is a new budget"
+    assert documents_check.advice == "documents wait until midnight UTC, or until there is a new budget, and resume automatically"
 
 
 def test_doctor_says_how_much_of_the_budget_is_used(budgeted: Budgeted, settings: Settings) -> None:

@@ -1,0 +1,146 @@
+"""A running stack of which one part is frozen or full: what ``doctor`` and ``ps`` say, and how long they take."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from infra.local import child
+from infra.local.folder import Folder
+from tests.support.stack import environment, lines
+
+# As the command is, but for its time limits: this machine may be ten times slower than a user's, and then a sound part must not
+# be taken for a frozen one.
+PATIENT = """
+import sys
+from infra.cli import checks
+from infra.local import health
+checks.QUESTION, checks.ALL, health.ANSWER, health.ALL = 10.0, 100.0, 10.0, 100.0
+from infra.cli.main import main
+main()
+"""
+
+
+def patient(folder: Path, command: str) -> dict[str, dict[str, Any]]:
+    """The objects that the command prints, by name."""
+    done = subprocess.run(
+        [sys.executable, "-c", PATIENT, command, "--json", "--data-dir", str(folder)],
+        capture_output=True, text=True, env=environment(), timeout=110, check=False, cwd=folder.parent,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+
+@contextlib.contextmanager
+def frozen(folder: Path, part: str) -> Iterator[int]:
+    pid = child.recorded(folder / "run", part)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_sound_stack_has_nothing_bad_and_every_part_answers(folder: Path) -> None:
+    found = patient(folder, "doctor")
+    assert [row for row in found.values() if not row["ok"]] == []
+    assert list(found) == [
+        "disk", "postgres", "schema", "redis", "workers", "bucket", "events", "embeddings", "budget", "documents",
+    ]  # fmt: skip
+    parts = patient(folder, "ps")
+    assert {row["state"] for row in parts.values()} == {"RUNNING"}
+    assert all(row["pid"] and row["reason"] == "" for row in parts.values())
+
+
+@pytest.mark.parametrize(
+    ("part", "blamed", "unchecked"),
+    [
+        ("postgres", {"postgres"}, {"schema", "embeddings", "budget", "documents"}),
+        ("valkey", {"redis"}, {"workers"}),
+        ("aws", {"bucket", "events"}, set()),
+        ("embeddings", {"embeddings"}, set()),
+        ("worker", {"workers"}, set()),
+        ("embedder", {"workers"}, set()),
+        ("events", {"events"}, set()),
+    ],
+)
+def test_a_frozen_part_is_blamed_and_no_other(folder: Path, part: str, blamed: set[str], unchecked: set[str]) -> None:
+    with frozen(folder, part) as pid:
+        found, parts = patient(folder, "doctor"), patient(folder, "ps")
+    assert {name for name, row in found.items() if not row["ok"]} == blamed | unchecked
+    for name in blamed:
+        assert f"its process is stopped, and `kill -CONT {pid}` continues it" in found[name]["found"]
+        assert found[name]["advice"]
+    assert all(found[name]["found"].startswith("not checked: ") for name in unchecked)
+    assert parts[part]["state"] == "NOT ANSWERING"
+    others = {row["state"] for name, row in parts.items() if name != part}
+    assert others <= ({"RUNNING", "UNKNOWN"} if part == "valkey" else {"RUNNING"})
+    # None of these was set by the user of the stack.
+    said = json.dumps(found)
+    assert not any(name in said for name in ("DATABASE_URL", "REDIS_URL", "OPENAI_", "AWS_", "QUEUE_URL", "BUCKET"))
+
+
+@pytest.mark.parametrize("part", ["postgres", "valkey", "aws", "embeddings", "worker"])
+def test_the_doctor_and_ps_are_done_within_their_limits_whatever_is_frozen(folder: Path, part: str) -> None:
+    """8 and 6 seconds by the clock, and what it takes to start and end a process: a second, or many on a busy machine."""
+    for command in ("doctor", "ps"):
+        with frozen(folder, part):
+            began = time.monotonic()
+            rows = lines_of(folder, command)
+            took = time.monotonic() - began
+        assert rows
+        assert took < 60
+
+
+def lines_of(folder: Path, command: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "infra.cli.main", command, "--json", "--data-dir", str(folder)],
+        capture_output=True, text=True, env=environment(), timeout=110, check=False, cwd=folder.parent,
+    )  # fmt: skip
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_full_valkey_is_blamed_and_not_the_workers(folder: Path) -> None:
+    url = Folder.load(folder).environment["REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", "1mb")
+        try:
+            found, parts = patient(folder, "doctor"), patient(folder, "ps")
+        finally:
+            client.config_set("maxmemory", "0")
+    assert "the memory is full" in found["redis"]["found"]
+    assert "raise maxmemory" in found["redis"]["advice"]
+    assert found["workers"]["found"] == "not checked: redis must answer first"
+    assert {name for name, row in found.items() if not row["ok"]} == {"redis", "workers"}
+    assert parts["valkey"]["state"] == "NOT ANSWERING"
+    assert {parts[name]["state"] for name in ("worker", "embedder")} == {"UNKNOWN"}
+    assert {row["name"] for row in lines(folder, "ps") if row["state"] == "RUNNING"} == set(parts)
+
+
+def test_a_part_that_hangs_without_being_stopped_is_blamed_by_its_silence(folder: Path) -> None:
+    """The workers' pool processes go on, and the children of the part too: only the part itself is asked."""
+    code = PATIENT.replace("from infra.cli.main", "health.stopped = lambda folder, part: ''\nfrom infra.cli.main").replace(
+        "10.0", "3.0"
+    )
+    with frozen(folder, "postgres"), frozen(folder, "aws"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "doctor", "--json", "--data-dir", str(folder)],
+            capture_output=True, text=True, env=environment(), timeout=110, check=False, cwd=folder.parent,
+        )  # fmt: skip
+    found = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+    for name in ("postgres", "bucket", "events"):
+        assert "does not answer within 3 s" in found[name]["found"]
+        assert "lex-ingest ps" in found[name]["advice"]
+        assert ".log" in found[name]["advice"]
