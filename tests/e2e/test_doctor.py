@@ -94,7 +94,7 @@ def test_a_frozen_part_is_blamed_and_no_other(folder: Path, part: str, blamed: s
 
 @pytest.mark.parametrize("part", ["postgres", "valkey", "aws", "embeddings", "worker"])
 def test_the_doctor_and_ps_are_done_within_their_limits_whatever_is_frozen(folder: Path, part: str) -> None:
-    """8 and 6 seconds by the clock, and what it takes to start and end a process: a second, or many on a busy machine."""
+    """7 and 6 seconds by the clock, and what it takes to start and end a process: a second, or many on a busy machine."""
     for command in ("doctor", "ps"):
         with frozen(folder, part):
             began = time.monotonic()
