@@ -171,8 +171,9 @@ class ChunkLimits(NamedTuple):
 
 # Characters. The largest chunk, of four bytes each, still fits into one provider request (290,000 bytes) and its words into one
 # tsvector (1 MB: PostgreSQL manual, "Limitations" of full text search).
-CHUNK_SIZE = whole_number(20, 50_000, "characters")
-CHUNK_OVERLAP = whole_number(0, 25_000, "characters, at most half of LEX_INGEST_CHUNK_SIZE")
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 20, 50_000
+CHUNK_SIZE = whole_number(_SMALLEST_CHUNK, _LARGEST_CHUNK, "characters")
+CHUNK_OVERLAP = whole_number(0, _LARGEST_CHUNK // 2, "characters, at most half of LEX_INGEST_CHUNK_SIZE")
 
 
 def _chunk_sizes(value: str) -> tuple[tuple[str, ChunkLimits], ...]:
@@ -196,8 +197,8 @@ def _chunk_sizes(value: str) -> tuple[tuple[str, ChunkLimits], ...]:
 
 CHUNK_SIZES = Form(
     _chunk_sizes,
-    "prefix=size/overlap with commas between several, such as legal/=2000/200: sizes from 20 to 50000 characters,"
-    " overlaps from 0 to half of the size",
+    "prefix=size/overlap with commas between several, such as legal/=2000/200:"
+    f" sizes from {_SMALLEST_CHUNK} to {_LARGEST_CHUNK} characters, overlaps from 0 to half of the size",
 )
 
 

@@ -116,8 +116,9 @@ def _unfinished(system: System, name: str) -> Check:
     waited = time.monotonic() - system.asked.get(name, math.inf)
     if waited < QUESTION or _IMPORTS.locked():
         found = f"not checked within {ALL:g} s: this machine is too busy"
-        return Check(name, False, found, "run `lex-ingest doctor` again when less runs here")
-    return Check(name, False, f"no answer within {ALL:g} s", "run `lex-ingest doctor` again, and see the log of that part")
+        return Check(name, False, found, f"run {system.command('doctor')} again when less runs here")
+    advice = f"run {system.command('doctor')} again, and see the log of that part"
+    return Check(name, False, f"no answer within {ALL:g} s", advice)
 
 
 def _run(
@@ -135,10 +136,14 @@ def _run(
     except Unusable as error:
         return Check(name, False, error.found, error.advice), False
     except SettingsError as error:
-        return Check(name, False, str(error), "set it, and run `lex-ingest doctor` again"), False
+        return Check(name, False, str(error), f"set it, and run {system.command('doctor')} again"), False
     except Exception as error:  # noqa: BLE001 - whatever a check meets is what it found: a doctor that falls ill helps nobody
-        advice = "run `lex-ingest migrate`" if type(error).__name__ == "ProgrammingError" else "see the log of the worker"
-        return Check(name, False, reason_of(error), advice), False
+        found, advice = reason_of(error), f"try again with {system.command('doctor')}, and see the log of the workers"
+        if type(error).__name__ == "ProgrammingError":
+            advice = f"run {system.command('migrate')}"
+        if "statement timeout" in found:
+            advice = "a lock or a long query holds the database up: look at pg_stat_activity"
+        return Check(name, False, found, advice), False
 
 
 # A check waits for those that it needs, and is made if they found something usable. The documents' also waits for what redis
@@ -252,7 +257,7 @@ def _schema(system: System) -> Check:
     named = (settings.embedding_provider, settings.embedding_model, settings.embedding_dimensions)
     advice = ""
     if (profile.provider, profile.model, profile.dimensions) != named:
-        change = "`lex-ingest model add` and `lex-ingest model switch` change what serves"
+        change = f"{system.command('model add')} and {system.command('model switch')} change what serves"
         advice = f"the settings name {settings.embedding_model}: {change}"
     return Check("schema", True, f"at {state.current}, {profile.name} serves from {profile.table}", advice)
 
@@ -303,11 +308,14 @@ _START_WORKER = "start one with `celery -A worker.celery_app worker`, or see the
 def _workers(system: System) -> Check:
     with _IMPORTS:
         from celery import Celery
+
+        from worker.producer import tls_options
     for part in ("worker", "embedder"):
         if reason := system.stopped(part):
             raise Unusable(f"{part} {reason}", _WAITS)
     expected = None if system.folder is None else sum(part in system.folder.parts for part in ("worker", "embedder"))
     with Celery(broker=system.settings.redis_url, set_as_current=False) as application:
+        application.conf.broker_use_ssl = tls_options(system.settings.redis_url)
         application.conf.broker_transport_options = {
             "socket_timeout": QUESTION,
             "socket_connect_timeout": QUESTION,
@@ -375,7 +383,8 @@ def _events(system: System) -> Check:
         )
     except Exception as error:  # noqa: BLE001 - as for the bucket
         raise _aws_trouble(system, error, "SQS", "check QUEUE_URL, DEAD_LETTER_QUEUE_URL and the credentials") from None
-    advice = "look at the dead letters and the handler's log; then `lex-ingest put` or `lex-ingest replay` what they name"
+    again = f"{system.command('put')} or {system.command('replay')}"
+    advice = f"look at the dead letters and the handler's log; then {again} what they name"
     return Check("events", dead == 0, f"{waiting} events wait, {dead} dead letters", advice if dead else "")
 
 
@@ -483,7 +492,7 @@ def _budget(system: System) -> Check:
     with _connection(system) as connection:
         now = today(connection, settings)
     if now.budget is None or now.used is None or now.left is None:
-        return Check("budget", True, f"none is set; today {now.confirmed.tokens:,} tokens, `lex-ingest cost` has more")
+        return Check("budget", True, f"none is set; today {now.confirmed.tokens:,} tokens, {system.command('cost')} has more")
     found = f"{now.budget.say(now.used)} of {now.budget} today (UTC)"
     if now.left == 0:
         advice = "documents wait for midnight UTC; or raise LEX_INGEST_BUDGET_PER_DAY and restart the workers"
@@ -531,7 +540,8 @@ def _documents(system: System) -> Check:
         advice = f"no worker has taken them for {late:g} s: {system.advice('worker', _START_WORKER)}"
         return Check("documents", False, f"{found}, {stuck} stuck", advice)
     # A failed document is a finished one: it says something of the file, and nothing of the system.
-    advice = "`lex-ingest status --status FAILED` says why; `lex-ingest replay --status FAILED` tries again"
+    why, again = system.command("status --status FAILED"), system.command("replay --status FAILED")
+    advice = f"{why} says why; {again} tries again"
     return Check("documents", True, found, advice if row.failed else "")
 
 

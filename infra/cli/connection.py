@@ -45,7 +45,8 @@ def connect(data_dir: Path | None) -> Settings:
     elif data_dir is not None:
         raise NoStackError(f"No stack is running in {data_dir}: start one with `lex-ingest up --detach --data-dir {data_dir}`.")
     elif not os.environ.get("DATABASE_URL"):
-        Settings.from_environment(os.environ)  # a value that can't be used is told first
+        # A value that can't be used is a mistake whether or not a stack runs, and the message about it helps more.
+        Settings.from_environment(os.environ)
         raise NoStackError(
             "No stack is running here: start one with `lex-ingest up --detach`, or set DATABASE_URL"
             " (and REDIS_URL, BUCKET, OPENAI_API_KEY) to talk to another system."

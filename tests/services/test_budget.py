@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from infra.cli.checks import Check, run_checks
+from infra.cli.checks import Check
+from tests.support.doctor import found as found_by_doctor
 from tests.support.documents import TIDE, claim, count, execute, put_and_tell, row_of, status_of
 from tests.support.spending import announced, part, profile_of, spend
 from worker.contract import Stage
@@ -47,11 +48,6 @@ def refusal(settings: Settings) -> TransientError | None:
     except TransientError as error:
         return error
     return None
-
-
-def found_by_doctor(settings: Settings, name: str) -> Check:
-    (found,) = (check for check in run_checks(settings) if check.name == name)
-    return found
 
 
 def test_a_budget_in_tokens_is_spent_once_confirmed_and_unconfirmed_reach_it(budgeted: Budgeted) -> None:
@@ -175,22 +171,21 @@ def test_a_document_waits_for_the_budget_with_its_attempts_unspent_and_status_sa
         waits_for = status_of(settings, key).waits_for
         assert waits_for is not None
         assert waits_for.startswith("the next day (budget_day): today's budget of 5 tokens is used up")
-    documents_check = found_by_doctor(settings, "documents")
+    documents_check = found_by_doctor("documents", settings)
     assert not documents_check.ok
     assert documents_check.advice == "documents wait until midnight UTC, or until there is a new budget, and resume automatically"
 
 
 def test_doctor_says_how_much_of_the_budget_is_used(budgeted: Budgeted, settings: Settings) -> None:
     spend(settings, part(ONE, 1_000_000))
-    # With the few that the doctor's own question to the provider cost.
-    found = found_by_doctor(settings, "budget")
+    found = found_by_doctor("budget", settings)
     assert found.ok
-    assert re.fullmatch("none is set; today 1,000,0[01][0-9] tokens, `lex-ingest cost` has more", found.found)
-    assert found_by_doctor(budgeted("5"), "budget") == Check("budget", True, "0.02 USD of 5.00 USD today (UTC)")
-    spent = found_by_doctor(budgeted("0.01"), "budget")
+    assert re.fullmatch("none is set; today 1,000,000 tokens, `lex-ingest cost` has more", found.found)
+    assert found_by_doctor("budget", budgeted("5")) == Check("budget", True, "0.02 USD of 5.00 USD today (UTC)")
+    spent = found_by_doctor("budget", budgeted("0.01"))
     assert (spent.ok, spent.found) == (False, "0.02 USD of 0.01 USD today (UTC): used up")
     assert "LEX_INGEST_BUDGET_PER_DAY" in spent.advice
-    unpriced = found_by_doctor(budgeted("5", prices=""), "budget")
+    unpriced = found_by_doctor("budget", budgeted("5", prices=""))
     assert not unpriced.ok
     assert "the price of words is not known" in unpriced.found
 

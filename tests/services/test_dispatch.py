@@ -11,8 +11,8 @@ import pytest
 import redis
 
 import handlers.dispatch
-from infra.cli import checks
 from tests.conftest import wait_until
+from tests.support.doctor import found
 from tests.support.documents import (
     BREAD,
     TIDE,
@@ -84,11 +84,11 @@ def test_doctor_tells_a_stuck_document_from_a_backlog(settings: Settings) -> Non
     execute(settings, "UPDATE documents SET updated_at = now() - interval '1 hour', due_at = now() - interval '1 second'")
     with connect(settings.database_url, "test") as dispatcher:
         due.take_due(dispatcher, Stage.EXTRACT, 10, 8)
-    assert checks._documents(settings).found.endswith("2 stuck")
+    assert found("documents", settings).found.endswith("2 stuck")
     claim(settings, goes_on, Stage.EXTRACT)
-    assert checks._documents(settings).ok, "a wake-up waits in the queue, and a worker is at work"
+    assert found("documents", settings).ok, "a wake-up waits in the queue, and a worker is at work"
     redis.Redis.from_url(settings.redis_url).flushall()
-    assert checks._documents(settings).found.endswith("1 stuck"), f"nobody is called for {waits}"
+    assert found("documents", settings).found.endswith("1 stuck"), f"nobody is called for {waits}"
 
 
 def test_a_worker_that_froze_in_the_middle_of_a_copy_loses_its_row(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,12 @@ import redis
 from typer.main import get_command
 
 from infra.cli import checks, local_model
-from infra.cli.checks import Check, System, Unusable
+from infra.cli.checks import Check
 from infra.cli.main import app
 from infra.local.folder import Folder
 from infra.local.parts import PARTS
 from infra.local.stack import Stack
+from tests.support.doctor import found
 from tests.support.documents import TIDE, put_and_tell
 from tests.support.provider import Provider
 from tests.support.valkey import start_valkey
@@ -36,14 +37,6 @@ from worker.services.extraction import extract_document
 from worker.settings import VARIABLES, Settings
 
 ROOT = Path(__file__).parents[2]
-
-
-def found(name: str, settings: Settings, stack: Stack | None = None) -> Check:
-    """What one check finds."""
-    try:
-        return checks._CHECKS[name](System(settings, stack, ""))
-    except Unusable as error:
-        return Check(name, False, error.found, error.advice)
 
 
 @pytest.fixture
@@ -317,21 +310,17 @@ def test_a_closed_gate_of_the_local_model_names_no_key(local: tuple[Settings, St
 
 def test_each_command_option_and_variable_in_the_doctor_s_words_exists() -> None:
     source = Path(checks.__file__).read_text()
-    # What a person sees: literals, whose placeholders stand for values.
     commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]  # a click group
-    named = set(re.findall(r"lex-ingest ([a-z-]+(?: [a-z-]+)?)", source)) | set(
-        re.findall(r"""\.command\(["']([a-z ]+)["']\)""", source)
-    )
-    assert {"ps", "doctor", "migrate", "model add", "model switch", "put", "replay"} <= {
-        name if name.startswith("model ") else name.split()[0] for name in named
-    }
+    named = re.findall(r"""\.command\(["']([^"']+)["']\)""", source)
+    assert {"ps", "doctor", "migrate", "put", "cost", "model add", "status --status FAILED"} <= set(named)
+    # No command is named without what it needs to reach the same stack.
+    assert not re.findall(r"lex-ingest (?!\{command)[a-z]", source.partition("@dataclass")[2])
     for name in named:
-        first, *rest = name.split()
-        assert first in commands, name
-        if first == "model":
-            assert rest[0] in commands["model"].commands
-    for command, option in re.findall(r"lex-ingest ([a-z-]+) (--[a-z-]+)", source):
-        assert any(option in parameter.opts for parameter in commands[command].params), (command, option)
+        command, words = commands[name.split()[0]], name.split()[1:]
+        while words and words[0] in getattr(command, "commands", {}):
+            command, words = command.commands[words[0]], words[1:]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} | {"--data-dir"} <= options, name
     others = {"AWS_ENDPOINT_URL", "QUEUE_URL", "DEAD_LETTER_QUEUE_URL"}
     variables = set(re.findall(r"\b(?:[A-Z]+_)+(?:URL|KEY|MODEL|DIMENSIONS|PROVIDERS|DAY)\b", source))
     assert variables <= set(VARIABLES) | others
