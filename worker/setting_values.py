@@ -249,7 +249,9 @@ def _url(value: str, schemes: tuple[str, ...]) -> _Url:
     if re.search(r"%(?![0-9A-Fa-f]{2})|%00", value):
         raise ValueError("a % in it does not begin an escape such as %40; a % itself is written %25")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "#" in value or authority.count("@") > 1 or ("@" in rest and "@" not in authority and "@" not in rest.partition("?")[2]):
+    # In a path of HTTP an @ is nothing special; a database's name with one is rarer than a password with a slash before it.
+    early_end = not scheme.startswith("http") and "@" not in authority and "@" in rest.partition("?")[0]
+    if "#" in value or authority.count("@") > 1 or early_end:
         raise ValueError("its password holds one of @ / ? #, which are written %40 %2F %3F %23 in a URL")
     try:
         parts = urlsplit(value)
@@ -261,14 +263,16 @@ def _url(value: str, schemes: tuple[str, ...]) -> _Url:
         raise ValueError("its port is not a number from 1 to 65535")
     if host and not _HOST.fullmatch(host):
         raise ValueError("its host is no name and no address (one host, in ASCII)")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    try:
+        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    except ValueError:
+        raise ValueError("its query is not of the form name=value&name=value") from None
     return _Url(host, parts.path, query)
 
 
 def _database_url(value: str) -> str:
     url = _url(value, ("postgresql", "postgres"))
-    unknown = sorted(set(url.query) - POSTGRESQL_PARAMETERS)
-    if unknown:
+    if set(url.query) - POSTGRESQL_PARAMETERS:
         raise ValueError("its query has a parameter that libpq does not know")
     if not url.host and not url.query.get("host") and not url.query.get("hostaddr"):
         raise ValueError("it names no host (a folder of sockets is written ?host=/run/postgresql)")

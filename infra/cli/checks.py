@@ -406,12 +406,10 @@ def _embeddings(system: System) -> Check:
         assert profile is not None  # the check of the schema has seen it
         to_go = _chunks_to_go(connection, profile)
     usual = f"{profile.model}, {profile.dimensions} dimensions"
-    if system.is_local_model(profile.provider):
-        if reason := system.stopped("embeddings"):
-            raise Unusable(f"the local model {reason}", _WAITS)
-        load = system.load.result()
-        if load is not None:
-            return Check("embeddings", True, f"{usual}: {_work(load, to_go)}")
+    if system.is_local_model(profile.provider) and (reason := system.stopped("embeddings")):
+        raise Unusable(f"the local model {reason}", _WAITS)
+    if profile.provider == local_model.PROVIDER and (load := system.load.result()) is not None:
+        return Check("embeddings", True, f"{usual}: {_work(load, to_go)}")
     trouble = _ask_provider(system, profile)
     if trouble is None:
         return Check("embeddings", True, usual)

@@ -18,7 +18,7 @@ import redis
 
 from infra.local import child
 from infra.local.folder import Folder
-from tests.support.stack import environment, lines
+from tests.support.stack import environment
 
 # As the command is, but for its time limits: this machine may be ten times slower than a user's, and then a sound part must not
 # be taken for a frozen one.
@@ -126,7 +126,7 @@ def test_a_full_valkey_is_blamed_and_not_the_workers(folder: Path) -> None:
     assert {name for name, row in found.items() if not row["ok"]} == {"redis", "workers"}
     assert parts["valkey"]["state"] == "NOT ANSWERING"
     assert {parts[name]["state"] for name in ("worker", "embedder")} == {"UNKNOWN"}
-    assert {row["name"] for row in lines(folder, "ps") if row["state"] == "RUNNING"} == set(parts)
+    assert {row["state"] for row in patient(folder, "ps").values()} == {"RUNNING"}
 
 
 def test_a_part_that_hangs_without_being_stopped_is_blamed_by_its_silence(folder: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_killed_supervisor_comes_back_with_every_part_and_loses_no_document(fo
     until(lambda: set(alive(folder)) == {"supervisord", *PARTS}, 15)
     until(lambda: well(folder), 60)
     until(lambda: statuses(folder).get("law.txt") == "INDEXED", 60)
-    assert {row["state"] for row in lines(folder, "ps")} == {"RUNNING"}
+    until(lambda: {row["state"] for row in lines(folder, "ps")} == {"RUNNING"}, 60)
 
 
 def well(folder: Path) -> bool:

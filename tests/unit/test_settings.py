@@ -58,7 +58,7 @@ VALUES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "OPENAI_API_KEY": (("sk-abc", "x" * 4096), ("sk abc", "schlüssel", "x" * 4097)),
     "OPENAI_BASE_URL": (
-        ("https://api.openai.com/v1", "http://127.0.0.1:8080", "http://[::1]:1/v1/"),
+        ("https://api.openai.com/v1", "http://127.0.0.1:8080", "http://[::1]:1/v1/", "http://h/a@b/v1"),
         ("api.openai.com", "ftp://h/v1", "https://", "https://h:x/v1", "https://h/v1?x=1", "https://h/v1#x", "https://h /v1"),
     ),
     "LEX_INGEST_EMBEDDING_PROVIDER": (("openai", "a", "x" * 64, "my.own-1_2"), ("x" * 65, "a b", "a/b", "a=b", "-a", "ä")),
@@ -182,6 +182,8 @@ SECRET = "geheim7"  # of letters that no other part of the values below has
         ("DATABASE_URL", f"u:{SECRET}@h/d"),
         ("DATABASE_URL", f"host=h password={SECRET}"),
         ("DATABASE_URL", f"postgresql://h?password={SECRET}"),
+        ("DATABASE_URL", f"postgresql://u:p@h/d?{SECRET}@x"),
+        ("DATABASE_URL", f"postgresql://u:{SECRET}?{SECRET}@h/d"),
         ("REDIS_URL", f"redis://:{SECRET}@h/x"),
         ("OPENAI_BASE_URL", f"https://u:{SECRET}@h/v1?x=1"),
         ("OPENAI_API_KEY", f"{SECRET} {SECRET}"),
