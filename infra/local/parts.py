@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -52,9 +54,12 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
     environment["NO_PROXY"] = environment["no_proxy"] = ",".join(dict.fromkeys([*no_proxy, "127.0.0.1", "localhost"]))
     if "aws" in parts:
         endpoint = f"http://127.0.0.1:{folder.ports['aws']}"
+        access_key_id, secret = _aws_keys(folder)
+        # Some SDKs read AWS_REGION first; the empty token takes the place of one that the user has for AWS.
         environment |= {
-            "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": REGION, "BUCKET": BUCKET,
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": access_key_id, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": "",
+            "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "BUCKET": BUCKET,
             "QUEUE_URL": f"{endpoint}/{ACCOUNT}/{QUEUE}", "DEAD_LETTER_QUEUE_URL": f"{endpoint}/{ACCOUNT}/{DEAD_LETTERS}",
         }  # fmt: skip
     if "postgres" in parts:
@@ -81,6 +86,12 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
     return environment
 
 
+def _aws_keys(folder: Folder) -> tuple[str, str]:
+    """The access key ID and the secret access key of the stack. A folder that had none gets new ones."""
+    access_key_id = folder.secrets.setdefault("aws_access_key_id", "LXIA" + base64.b32encode(secrets.token_bytes(10)).decode())
+    return access_key_id, folder.secret("aws")
+
+
 def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -> dict[str, list[Process]]:
     """How to run each of the parts, by group. Ports are chosen here; PostgreSQL's cluster must be there."""
     for part in SERVICES:
@@ -91,7 +102,7 @@ def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -
     base |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(folder.path / "tmp"), "PYTHONUNBUFFERED": "1"}
     client = base | folder.environment
     # Addresses name the bucket in the path here; moto would look for it in the host name first.
-    aws = base | {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true"}
+    aws = base | {"S3_IGNORE_SUBDOMAIN_BUCKETNAME": "true", "LEX_LOCAL_AWS_KEYS": ":".join(_aws_keys(folder))}
     function = {name: value for name, value in client.items() if name not in _PROVIDER}
     function |= {
         "POWERTOOLS_SERVICE_NAME": "lex-ingest", "POWERTOOLS_METRICS_NAMESPACE": "LexIngest", "POWERTOOLS_TRACE_DISABLED": "true",
@@ -104,7 +115,7 @@ def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -
     embedder = f"{celery} --hostname embedder@%h -Q lex.embedding --pool threads --concurrency 32"
     services = [
         Process("valkey", _valkey(folder), base),
-        Process("aws", _module(f"infra.local.aws --port {folder.ports['aws']} --store aws.sqlite"), aws),
+        Process("aws", _module(f"infra.local.aws.server --port {folder.ports['aws']} --store aws.sqlite"), aws),
         Process("embeddings", _module(f"infra.local.embeddings --port {folder.ports['embeddings']}"), model),
     ]
     if "postgres" in parts:

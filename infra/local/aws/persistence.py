@@ -5,15 +5,22 @@ tells of it. So a kill at any moment leaves the old state or the new one, and no
 one object or one message, so a write costs what it writes, not what the bucket holds. WAL with ``synchronous=NORMAL``:
 the file survives the process being killed at any point; a power failure may take back the last moments, never more.
 
-Not kept: uploads in parts that were not completed, how often a message was received, SNS and EventBridge.
+A row that can't be loaded, since its bucket or queue is missing or its bytes are damaged, is moved to the table ``unreadable``
+and named in the log; everything else is served.
+
+Not kept: uploads in parts that were not completed, how often a message was received, the state of other services.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
+import shutil
 import sqlite3
+import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +29,10 @@ import moto.sqs.models as sqs
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.utils import _VersionedKeyStore
 
-REGION = "us-east-1"
+from infra.local.aws.authentication import REGION
+
+# Bytes that stay free on the disk: SQLite needs some to start again, and so do the other parts of the stack.
+RESERVE = 32_000_000
 # In the order in which they are loaded: what holds others comes before them.
 _KINDS = ("bucket", "version", "queue", "redrive", "message")
 # What SetQueueAttributes takes; moto reports more.
@@ -56,13 +66,18 @@ class Store:
     """The file. Not thread-safe: the caller holds the lock that also guards moto."""
 
     def __init__(self, path: Path) -> None:
+        _check_private(path)
         models: Any = s3
         models._VersionedKeyStore = KeyStore  # noqa: SLF001 - what every new bucket gets; moto has no hook for it
+        self._folder = path.absolute().parent
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.executescript(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
             "CREATE TABLE IF NOT EXISTS state"
-            " (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL)"
+            " (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS unreadable"
+            " (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, reason TEXT NOT NULL,"
+            " set_aside_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
         )
         self._s3 = s3.s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self._sqs = sqs.sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
@@ -72,10 +87,29 @@ class Store:
     def load(self) -> None:
         """Put everything into moto's memory, as it was when the last request was answered."""
         for kind in _KINDS:
-            for name, body in self._database.execute("SELECT name, body FROM state WHERE kind = ? ORDER BY id", (kind,)):
-                # The file is our own, and only its owner may write it.
-                self._load(kind, json.loads(name)[1], pickle.loads(body))  # noqa: S301 - as the comment says
+            rows = self._database.execute("SELECT id, name FROM state WHERE kind = ? ORDER BY id", (kind,)).fetchall()
+            for row, name in rows:
+                try:
+                    (body,) = self._database.execute("SELECT body FROM state WHERE id = ?", (row,)).fetchone()
+                    # The file is our own, and only its owner may write it.
+                    self._load(kind, json.loads(name)[1], pickle.loads(body))  # noqa: S301 - as the comment says
+                except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
+                    self._set_aside(row, name, f"{type(error).__name__}: {error}")
         self._kept = self._changed()
+
+    def _set_aside(self, row: int, name: str, reason: str) -> None:
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute(
+                "INSERT INTO unreadable (kind, name, body, reason) SELECT kind, name, body, ? FROM state WHERE id = ?",
+                (reason, row),
+            )
+            self._database.execute("DELETE FROM state WHERE id = ?", (row,))
+        print(f"set aside {name}, which can't be loaded ({reason}): see the table unreadable", file=sys.stderr, flush=True)
+
+    def has_room(self, size: int) -> bool:
+        """Whether the disk takes ``size`` more bytes: they are written to the WAL first, then to the file."""
+        return shutil.disk_usage(self._folder).free > RESERVE + 2 * size
 
     def _load(self, kind: str, owner: str, value: Any) -> None:
         if kind == "bucket":
@@ -168,3 +202,18 @@ class Store:
 
     def _tags(self, arn: str) -> dict[str, Any]:
         return {arn: self._s3.tagger.tags[arn]} if arn in self._s3.tagger.tags else {}
+
+
+def _check_private(path: Path) -> None:
+    """Make the file if it is not there, and refuse one that somebody else may have written: loading it runs code that it names.
+
+    Raises:
+        SystemExit: another user owns the file or may write it.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        if not file.exists():
+            continue
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise SystemExit(f"Another user may have written {file}, so it is not loaded. If it is yours: chmod 600 {file}")
