@@ -123,10 +123,22 @@ def ps(
         typer.echo(f"{part.name:<12}{part.state:<15}{part.pid or '-':>8}{f'{part.uptime_s} s':>10}{reason}")
 
 
+# Version 1 of the AWS CLI sends `aws sqs` to queue.amazonaws.com, whatever AWS_ENDPOINT_URL says
+# (https://github.com/aws/aws-cli/issues/8737); only its option changes that. fish, which has no such functions, skips the line.
+_AWS_FUNCTION = (
+    "type fish_config >/dev/null 2>&1 || eval 'aws() { "
+    'if [ "${1-}" = sqs ]; then shift; command aws sqs --endpoint-url "$AWS_ENDPOINT_URL" "$@"; else command aws "$@"; fi; '
+    "}'"
+)
+
+
 def env(data_dir: DataDir = None) -> None:
     """Print shell exports for any other client of the running stack."""
-    for name, value in sorted(_running(data_dir).environment.items()):
+    environment = _running(data_dir).environment
+    for name, value in sorted(environment.items()):
         typer.echo(f"export {name}={shlex.quote(value)}")
+    if "AWS_ENDPOINT_URL" in environment:
+        typer.echo(_AWS_FUNCTION)
 
 
 def _running(data_dir: Path | None) -> Stack:

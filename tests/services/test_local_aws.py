@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import time
 import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
-from infra.local.child import recorded
-from infra.local.folder import Folder
-from infra.local.parts import answers
-from infra.local.stack import Stack, down, up
-
-BUCKET = "documents"
-
+from infra.local.stack import Stack
+from tests.support.local_aws import BUCKET, aws_stack, client, stop_hard
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("aws stack")
-    running = up(folder, parts=("aws",), detach=False)
-    yield running
-    down(folder)
-    assert running.supervisor is not None
-    running.supervisor.wait()
-
-
-@contextlib.contextmanager
-def client(stack: Stack, service: str, attempts: int = 10) -> Iterator[Any]:
-    session: Any = boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    config = Config(retries={"total_max_attempts": attempts})
-    with contextlib.closing(session.client(service, endpoint_url=stack.environment["AWS_ENDPOINT_URL"], config=config)) as made:
-        yield made
+    with aws_stack(tmp_path_factory.mktemp("aws stack")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +53,6 @@ def names(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(item["eventName"], urllib.parse.unquote_plus(item["s3"]["object"]["key"])) for item in records]
 
 
-def kill(stack: Stack) -> None:
-    """kill -9 of the API, and wait until its successor runs; a client's own retries do the rest."""
-    folder = Folder.load(stack.data_dir)
-    before = recorded(folder.run, "aws")
-    assert before is not None
-    os.kill(before, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while recorded(folder.run, "aws") in (None, before) or not answered(folder):
-        assert time.monotonic() < deadline, folder.log_tail("aws")
-        time.sleep(0.02)
-
-
-def answered(folder: Folder) -> bool:
-    with contextlib.suppress(OSError):
-        return answers(folder, "aws")
-    return False
-
-
 def test_objects_settings_and_undelivered_messages_survive_a_kill(stack: Stack, s3: Any, sqs: Any) -> None:
     key = "a b+c%20é\n.txt"
     s3.create_bucket(Bucket="other")
@@ -103,7 +63,7 @@ def test_objects_settings_and_undelivered_messages_survive_a_kill(stack: Stack, 
     s3.put_object(Bucket=BUCKET, Key="gone", Body=b"x")
     s3.delete_object(Bucket=BUCKET, Key="gone")
 
-    kill(stack)
+    stop_hard(stack)
 
     found = s3.get_object(Bucket=BUCKET, Key=key)
     assert (found["Body"].read(), found["ContentType"], found["Metadata"]) == (b"text", "text/plain", {"colour": "blue"})
@@ -134,7 +94,7 @@ def test_the_order_of_versions_and_their_tags_survive_a_kill(stack: Stack, s3: A
     tags = [{"Key": "colour", "Value": "blue"}]
     s3.put_object_tagging(Bucket="ordered", Key="a é", VersionId=second, Tagging={"TagSet": tags})
 
-    kill(stack)
+    stop_hard(stack)
 
     listed = [item["VersionId"] for item in s3.list_object_versions(Bucket="ordered")["Versions"]]
     assert listed == [third, second, "null"]
@@ -148,7 +108,7 @@ def test_a_message_that_was_received_but_not_deleted_comes_again_after_a_kill(st
     assert len(sqs.receive_message(QueueUrl=url)["Messages"]) == 1
     assert "Messages" not in sqs.receive_message(QueueUrl=url)
 
-    kill(stack)
+    stop_hard(stack)
 
     assert names(drain(stack, sqs)) == [("ObjectCreated:Put", "in flight")]
 
@@ -192,7 +152,7 @@ def test_an_upload_in_parts_sends_one_event_and_survives_a_kill(stack: Stack, s3
     etag = s3.head_object(Bucket=BUCKET, Key="parts")["ETag"]
     assert names(drain(stack, sqs)) == [("ObjectCreated:CompleteMultipartUpload", "parts")]
 
-    kill(stack)
+    stop_hard(stack)
 
     found = s3.get_object(Bucket=BUCKET, Key="parts")
     assert found["ETag"] == etag
@@ -226,7 +186,7 @@ def test_what_was_answered_is_there_whole_after_kills_in_the_middle_of_writing(s
             writing = pool.submit(write)
             while len(answered) < 5 + round_number:
                 time.sleep(0.003)
-            kill(stack)
+            stop_hard(stack)
             assert writing.exception() is not None
         body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
         assert body == body[:4] * size

@@ -21,7 +21,8 @@ from infra.local.resources import MAX_RECEIVES
 
 @pytest.fixture(scope="module")
 def client(services: dict[str, str]) -> Iterator[Any]:
-    session = boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+    keys = services["AWS_ACCESS_KEY_ID"], services["AWS_SECRET_ACCESS_KEY"]
+    session = boto3.session.Session(*keys, region_name="us-east-1")
     with contextlib.closing(session.client("sqs", endpoint_url=services["AWS_ENDPOINT_URL"])) as client:
         # What other tests left there.
         client.purge_queue(QueueUrl=services["QUEUE_URL"])

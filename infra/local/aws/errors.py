@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Response
 
+# The service in a credential's scope.
+_SCOPE = re.compile(r"/([a-z0-9-]+)/aws4_request")
 # What SQS calls S3's errors: the type in its JSON protocol and the code in its query protocol.
 _SQS_NAMES = {
     "AccessDenied": ("AccessDeniedException", "AccessDenied"),
@@ -41,8 +44,8 @@ def response(error: ApiError, path: str, headers: Mapping[str, str]) -> Response
     request_id = str(uuid.uuid4())
     retry = {"Retry-After": "1"} if error.status == 503 else {}
     content_type = headers.get("content-type", "")
-    of_sqs = headers.get("x-amz-target", "").startswith("AmazonSQS.") or "/sqs/aws4_request" in headers.get("authorization", "")
-    if not of_sqs:
+    scope = _SCOPE.search(headers.get("authorization", ""))
+    if scope[1] == "s3" if scope else "x-amz-target" not in headers:
         elements = {"Code": error.code, "Message": error.message, **error.fields, "Resource": path, "RequestId": request_id}
         inside = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in elements.items())
         body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inside}</Error>'
