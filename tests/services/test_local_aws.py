@@ -14,6 +14,7 @@ import pytest
 from infra.local.stack import Stack
 from tests.support.local_aws import BUCKET, aws_stack, client, stop_hard
 
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with aws_stack(tmp_path_factory.mktemp("aws stack")) as running:

@@ -222,9 +222,9 @@ def _by_query_of_version_2(request: Request, keys: Keys, now: datetime, _: Calla
     if now.timestamp() > int(expires):
         raise access_denied("Request has expired")
     query, hoisted = _without_signature(request.query, _V2_QUERY, _V2_HEADERS)
-    covered = {*HmacV1QueryAuth.QSAOfInterest, *_V2_LISTING, *_V2_QUERY, *_V2_HEADERS, "x-id"}
-    if loose := sorted(name for name in found if name not in covered and not name.startswith("x-amz-")):
-        raise access_denied(f"A Version 2 signature does not cover the query parameter {loose[0]}: use Version 4.")
+    loose = {name for name, _, _ in _parts(query)} - {*HmacV1QueryAuth.QSAOfInterest, *_V2_LISTING, "x-id"}
+    if loose:
+        raise access_denied(f"A Version 2 signature does not cover the query parameter {min(loose)}: use Version 4.")
     headers = {name: value for name, value in request.headers.items() if name.startswith("x-amz-") or name in _V2_HEADERS}
     if any(headers.get(name, value) != value for name, value in hoisted.items()):
         raise _mismatch()
