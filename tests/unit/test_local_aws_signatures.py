@@ -272,7 +272,7 @@ def test_the_chunks_of_the_documentation_are_read() -> None:
     [
         (chunked(CHUNK_SIGNATURES).replace(b"aaa", b"aab", 1), "SignatureDoesNotMatch"),
         (chunked(CHUNK_SIGNATURES)[65536 + 90 :], "SignatureDoesNotMatch"),  # without the first chunk
-        (chunked(CHUNK_SIGNATURES[:2] + ["0" * 64]), "SignatureDoesNotMatch"),
+        (chunked([*CHUNK_SIGNATURES[:2], "0" * 64]), "SignatureDoesNotMatch"),
         (chunked(CHUNK_SIGNATURES)[:-86], "InvalidChunkSizeError"),
         (chunked(CHUNK_SIGNATURES)[:1000], "IncompleteBody"),
         (b"-1;chunk-signature=x\r\n", "InvalidChunkSizeError"),
@@ -316,7 +316,7 @@ def test_chunks_with_a_signed_trailer_are_read_and_none_of_it_can_be_changed() -
         previous = signature.sign("\n".join(text))
         body += f"{len(chunk):x};chunk-signature={previous}\r\n".encode() + chunk + (b"\r\n" if chunk else b"")
     lines = hashlib.sha256(b"x-amz-checksum-crc32:NhCmhg==\n").hexdigest()
-    last = signature.sign("\n".join(["AWS4-HMAC-SHA256-TRAILER", "20130524T000000Z", SCOPE, previous, lines]))
+    last = signature.sign(f"AWS4-HMAC-SHA256-TRAILER\n20130524T000000Z\n{SCOPE}\n{previous}\n{lines}")
     body += f"x-amz-checksum-crc32:NhCmhg==\r\nx-amz-trailer-signature:{last}\r\n\r\n".encode()
 
     assert payload.decode(body, request, signature) == (data, trailer)

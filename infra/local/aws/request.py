@@ -44,7 +44,7 @@ def parse(environ: WSGIEnvironment, port: int) -> Request:
     Raises:
         ApiError: the host is not this server, or the request is not plain HTTP/1.1.
     """
-    pairs = [(name.lower(), value.strip()) for name, value in environ[HEADERS]]
+    pairs = [(name.lower(), value.strip(" \t")) for name, value in environ[HEADERS]]
     counts = Counter(name for name, _ in pairs)
     for name in _SINGLE:
         if counts[name] > 1:
@@ -63,7 +63,8 @@ def parse(environ: WSGIEnvironment, port: int) -> Request:
     if "transfer-encoding" in headers:
         if "content-length" in headers:
             raise malformed("The request has both Content-Length and Transfer-Encoding: send one.")
-        if headers["transfer-encoding"].lower() != "chunked":
+        # The second says that werkzeug takes it for chunked too, and finds the end of the body by it.
+        if headers["transfer-encoding"].lower() != "chunked" or "wsgi.input_terminated" not in environ:
             raise ApiError(501, "NotImplemented", "The only Transfer-Encoding that is understood is chunked.")
     elif not headers.get("content-length", "0").isdecimal():
         raise malformed("Content-Length must be a number.")

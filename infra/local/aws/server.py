@@ -52,6 +52,8 @@ _HEADERS = frozenset(
      "range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-amzn-query-mode")
 )  # fmt: skip
 _CHUNK_HEADERS = ("x-amz-trailer", "x-amz-decoded-content-length")
+# What a POST to S3 asks for, besides a form.
+_POSTED = frozenset(("delete", "uploads", "uploadId", "restore", "select"))
 # The queue of a request stands in its path or its body.
 _SQS_PATH = re.compile(r"/|/[0-9]+/[A-Za-z0-9._-]+")
 
@@ -95,6 +97,8 @@ class Application:
             return self._answer(environ, start_response)
         except ApiError as found:
             error = found
+        except NotImplementedError as found:
+            error = ApiError(501, "NotImplemented", str(found) or "The local S3 and SQS does not have this.")
         except Exception:  # noqa: BLE001 - moto raises anything, and the client must not wait for an answer
             traceback.print_exc()
             error = ApiError(500, "InternalError", "The local S3 and SQS failed: log/aws.log in the data folder says where.")
@@ -140,6 +144,9 @@ class Application:
         signature = authenticate(request, self._keys, now, body_digest)
         if signature.service == "sqs" and not _SQS_PATH.fullmatch(request.path):
             raise ApiError(404, "AccessDenied", f"There is nothing at {request.path}.")
+        names = urllib.parse.parse_qs(request.query, keep_blank_values=True).keys()
+        if signature.service == "s3" and request.method == "POST" and _POSTED.isdisjoint(names):
+            raise ApiError(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
         limit = payload.LARGEST_OBJECT if signature.service == "s3" else payload.LARGEST_CALL
         body, trailer = payload.decode(bodies[0] if bodies else payload.read(environ, request, limit), request, signature)
         headers = _plain_headers(request, signature) | trailer
