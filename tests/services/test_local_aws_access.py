@@ -248,6 +248,16 @@ def post(stack: Stack, fields: dict[str, str], file: bytes = b"form", headers: d
     return send(stack, "POST", f"/{BUCKET}", {"Content-Type": "multipart/form-data; boundary=b", **(headers or {})}, body)
 
 
+def test_a_form_that_nobody_signed_takes_no_memory(stack: Stack) -> None:
+    """Neither by its fields nor by a file, and it may have no end."""
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Transfer-Encoding": "chunked"}
+    fields = b"".join(FORM % (b"f%d" % number, b"") for number in range(2000))
+    unsigned = b"--b\r\nContent-Disposition: form-data; name=file; filename=x\r\n\r\n" + b"x" * 100_000
+    endless = b"--b\r\n" + b"X-Header: x\r\n" * 100_000
+    for body in (fields, unsigned, endless, b"x" * 2_000_000):
+        assert send(stack, "POST", f"/{BUCKET}", headers, b"%x\r\n%s\r\n" % (len(body), body)).status in (400, 403)
+
+
 @pytest.mark.parametrize("version", ["s3v4", "s3"])
 def test_a_form_does_what_its_policy_says_and_nothing_else(stack: Stack, s3: Any, version: str) -> None:
     with client(stack, "s3", signature_version=version) as signer:

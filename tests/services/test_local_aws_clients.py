@@ -217,10 +217,18 @@ def test_boto3_stores_under_every_key(s3: Any) -> None:
 def test_boto3_uploads_in_parts(s3: Any, tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(LARGE * 5)
-    s3.upload_file(str(file), BUCKET, "in parts", Config=TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20))
-    assert stored(s3, "in parts") == LARGE * 5
+    for extra in ({}, {"ChecksumAlgorithm": "SHA256"}):
+        transfer = TransferConfig(multipart_threshold=1, multipart_chunksize=5 << 20)
+        s3.upload_file(str(file), BUCKET, "in parts", Config=transfer, ExtraArgs=extra)
+        assert stored(s3, "in parts") == LARGE * 5
+    # The checksum of the object, which the request for its end holds.
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="in parts", ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
+    names = {"Bucket": BUCKET, "Key": "in parts", "UploadId": upload["UploadId"]}
+    part = {"PartNumber": 1, "ETag": s3.upload_part(**names, PartNumber=1, Body=b"hello")["ETag"]}
+    s3.complete_multipart_upload(**names, MultipartUpload={"Parts": [part]}, ChecksumCRC32="NhCmhg==", ChecksumType="FULL_OBJECT")
+    assert stored(s3, "in parts") == b"hello"
     s3.copy({"Bucket": BUCKET, "Key": "in parts"}, BUCKET, "copied")
-    assert stored(s3, "copied") == LARGE * 5
+    assert stored(s3, "copied") == b"hello"
 
 
 def test_unsigned_payloads_and_metadata_of_every_alphabet_are_taken(stack: Stack) -> None:

@@ -55,6 +55,9 @@ def test_rows_that_do_not_fit_together_are_set_aside_and_the_rest_is_served(tmp_
             ("version", "not JSON", pickle.dumps(("a", "b"))),
             ("version", json.dumps(["version"]), b""),
             ("version", json.dumps(["version", BUCKET, "k", "null"]), pickle.dumps(None)),
+            ("version", json.dumps(["version", BUCKET, "k2", "null"]), pickle.dumps(("no version", {}))),
+            ("bucket", json.dumps(["bucket", "c"]), pickle.dumps(("no bucket", {}))),
+            ("message", json.dumps(["message", "lex-ingest-events", "2"]), pickle.dumps("no message")),
             ("queue", json.dumps(["queue", "bad queue"]), pickle.dumps({"DelaySeconds": []})),
             ("bucket", json.dumps(["bucket", "b"]), b"\x80\x04cno.such.module\nThing\n."),
         ]
@@ -70,7 +73,7 @@ def test_rows_that_do_not_fit_together_are_set_aside_and_the_rest_is_served(tmp_
             s3.delete_bucket(Bucket="lost")
 
     found = rows(file, "SELECT name, body, reason FROM unreadable")
-    assert len(found) == len({name for name, _, _ in found}) == 9
+    assert len(found) == len({name for name, _, _ in found}) == 12
     orphan = next(body for name, body, _ in found if '"orphan"' in name)
     assert b"text of a document" in orphan
     assert all(reason for _, _, reason in found)

@@ -21,6 +21,7 @@ from infra.local.aws.errors import ApiError, access_denied
 from infra.local.aws.payload import LARGEST_OBJECT
 
 LARGEST_FIELDS = 20_000  # bytes, the page "POST Object"
+_FIELD = 50  # bytes that a field is counted as besides its name and value, so that empty ones are not free
 _BLOCK = 1 << 16
 _BUFFER = 1 << 20  # bytes that the decoder may hold before it makes something of them: more than a block and a part's headers
 # Fields that are of the form, not of the object. No condition need name the first five.
@@ -61,6 +62,16 @@ class _Form:
     smallest: int = 0
     largest: int = LARGEST_OBJECT
 
+    def count(self, size: int) -> None:
+        """Add to the size of the fields before the file, which anybody may send.
+
+        Raises:
+            ApiError: it is more than a form may have.
+        """
+        self.size += size
+        if self.size > LARGEST_FIELDS:
+            raise ApiError(400, "MaxPostPreDataLengthExceeded", f"The fields before the file exceed {LARGEST_FIELDS} bytes.")
+
 
 def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, keys: Keys, now: datetime) -> Upload:
     """Read the form, and verify its policy before its file is read.
@@ -91,6 +102,7 @@ def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, 
             length = length if length is None else length - len(block)
         elif isinstance(event, Field | File):
             name, filename, value = event.name.lower(), getattr(event, "filename", ""), bytearray()
+            form.count(len(name) + _FIELD)
             if found:  # what follows the file is ignored, as S3 does
                 break
             if name == "file":
@@ -102,9 +114,7 @@ def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, 
                 raise _too_large(form.largest)
         elif isinstance(event, Data):
             value += event.data
-            form.size += len(event.data)
-            if form.size > LARGEST_FIELDS:
-                raise ApiError(400, "MaxPostPreDataLengthExceeded", f"The fields before the file exceed {LARGEST_FIELDS} bytes.")
+            form.count(len(event.data))
             if not event.more_data:
                 if name in form.fields:
                     raise ApiError(400, "InvalidArgument", f"The field {name!r} stands there twice.")

@@ -32,7 +32,7 @@ from moto.s3.utils import _VersionedKeyStore
 from infra.local.aws.authentication import REGION
 
 # Bytes that stay free on the disk: SQLite needs some to start again, and so do the other parts of the stack.
-RESERVE = 32_000_000
+RESERVE = 8_000_000
 # In the order in which they are loaded: what holds others comes before them.
 _KINDS = ("bucket", "version", "queue", "redrive", "message")
 # What SetQueueAttributes takes; moto reports more.
@@ -66,10 +66,11 @@ class Store:
     """The file. Not thread-safe: the caller holds the lock that also guards moto."""
 
     def __init__(self, path: Path) -> None:
+        path = path.absolute()
         _check_private(path)
         models: Any = s3
         models._VersionedKeyStore = KeyStore  # noqa: SLF001 - what every new bucket gets; moto has no hook for it
-        self._folder = path.absolute().parent
+        self._folder = path.parent
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.executescript(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
@@ -114,12 +115,14 @@ class Store:
     def _load(self, kind: str, owner: str, value: Any) -> None:
         if kind == "bucket":
             bucket, tags = value
+            _check_type(bucket, s3.FakeBucket)
             self._s3.buckets[owner] = bucket
             bucket.keys, bucket.multiparts = KeyStore(), s3.MultipartDict()
             self._s3.tagger.tags.update(tags)
             s3.s3_backends.bucket_accounts[owner] = (bucket.partition, bucket.account_id)
         elif kind == "version":
             version, tags = value
+            _check_type(version, s3.FakeKey, s3.FakeDeleteMarker)
             keys = self._s3.buckets[owner].keys
             if isinstance(version, s3.FakeDeleteMarker):
                 version.key = keys.get(version.name, version)
@@ -130,6 +133,7 @@ class Store:
         elif kind == "redrive":  # once the dead-letter queues are there
             self._sqs.set_queue_attributes(owner, {"RedrivePolicy": value})
         else:
+            _check_type(value, sqs.Message)
             self._sqs.queues[owner].add_message(value)
 
     def save(self, bucket: str, key: str, version: str | None) -> None:
@@ -204,6 +208,11 @@ class Store:
         return {arn: self._s3.tagger.tags[arn]} if arn in self._s3.tagger.tags else {}
 
 
+def _check_type(value: object, *types: type) -> None:
+    if not isinstance(value, types):
+        raise TypeError(f"it is a {type(value).__name__}")
+
+
 def _check_private(path: Path) -> None:
     """Make the file if it is not there, and refuse one that somebody else may have written: loading it runs code that it names.
 
@@ -216,4 +225,6 @@ def _check_private(path: Path) -> None:
             continue
         found = file.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise SystemExit(f"Another user may have written {file}, so it is not loaded. If it is yours: chmod 600 {file}")
+            raise SystemExit(
+                f"Another user may have written {file}, so it is not loaded. If it is yours: chown $(id -u) {file}; chmod 600 {file}"
+            )
