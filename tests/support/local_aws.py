@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -78,17 +79,12 @@ def send(
         given["Content-Length"] = str(len(body))
     lines = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
     with socket.create_connection(("127.0.0.1", port or 0), timeout=60) as connection:
-        # Latin-1, so that a test can send any byte.
-        connection.sendall(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body)
-        raw = b""
-        with contextlib.suppress(ConnectionResetError):  # what was not read of a refused body
-            while block := connection.recv(1 << 16):
-                raw += block
-    raw = raw.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
-    head, _, rest = raw.partition(b"\r\n\r\n")
-    first, *others = head.decode("latin-1").split("\r\n")
-    answered = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in others)}
-    return Answer(int(first.split()[1]), answered, rest)
+        with contextlib.suppress(ConnectionError):  # it may be refused before its end
+            # Latin-1, so that a test can send any byte.
+            connection.sendall(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body)
+        with contextlib.closing(http.client.HTTPResponse(connection, method=method)) as answer:
+            answer.begin()
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
 
 def target_of(url: str) -> str:
