@@ -225,6 +225,5 @@ def _check_private(path: Path) -> None:
             continue
         found = file.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise SystemExit(
-                f"Another user may have written {file}, so it is not loaded. If it is yours: chown $(id -u) {file}; chmod 600 {file}"
-            )
+            repair = f"chown $(id -u) {file}; chmod 600 {file}"
+            raise SystemExit(f"Another user may have written {file}, so it is not loaded. If it is yours: {repair}")
