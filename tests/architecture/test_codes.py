@@ -12,10 +12,10 @@ WORKER = Path(__file__).parents[2] / "worker"
 
 
 def raised(tree: ast.AST) -> Iterator[str]:
-    """The codes of ``Rejected``, ``NoText`` and ``Unsupported`` that a module makes; each must be a literal or be left out."""
+    """The codes of verdicts about a document that a module makes; each must be a literal or be left out."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Name(id="Rejected" | "NoText"), args=[ast.Constant(value=str() as code), *_]):
+            case ast.Call(func=ast.Name(id="Rejected" | "NoText" | "TextFailed"), args=[ast.Constant(value=str() as code), *_]):
                 yield code
             case ast.Call(func=ast.Name(id="Unsupported"), args=[_, ast.Constant(value=str() as code)]):
                 yield code

@@ -180,7 +180,7 @@ def _one_request(texts: list[tuple[bytes, str]]) -> list[str]:
     size = 0
     for _, piece in texts[:BATCH]:
         size += len(piece.encode())
-        if size > requesting.MOST_BYTES:
+        if size > asking.MOST_BYTES:
             break
         batch.append(piece)
     return batch

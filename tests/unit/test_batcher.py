@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from worker.embed.batcher import Batcher, Entry, Ticket
+from worker.embed.request_size import Limits
 
 
 class Permit:
@@ -57,6 +58,11 @@ class Provider:
         return self.failures
 
 
+def fixed(texts: int, size: int) -> Callable[[], Limits]:
+    """Limits that stay."""
+    return lambda: Limits(texts, size, in_flight=100)
+
+
 def texts(*names: str) -> list[tuple[bytes, str]]:
     return [(name.encode(), name) for name in names]
 
@@ -81,26 +87,26 @@ def provider() -> Provider:
 
 
 def test_texts_of_several_documents_share_a_request(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=4, linger=0.2)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=4, linger=0.2)
     tickets = [batcher.submit(owner, texts(f"{owner}1", f"{owner}2")) for owner in "abc"]
     settle(batcher, *tickets)
     assert [sorted(request) for request in provider.requests] == [["a1", "a2", "b1", "b2", "c1", "c2"]]
 
 
 def test_a_full_request_waits_for_nobody(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=2, max_bytes=1000, in_flight=1, linger=60)
+    batcher = Batcher(provider.admit, provider, fixed(2, 1000), in_flight=1, linger=60)
     settle(batcher, batcher.submit("a", texts("1", "2", "3", "4")))
     assert provider.requests == [["1", "2"], ["3", "4"]]
 
 
 def test_no_request_is_over_its_limits_but_one_text_may_be(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=3, max_bytes=10, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(3, 10), in_flight=1, linger=0)
     settle(batcher, batcher.submit("a", texts("aaaa", "bbbb", "cccc", "d", "e", "f", "g", "x" * 50, "h")))
     assert provider.requests == [["aaaa", "bbbb"], ["cccc", "d", "e"], ["f", "g"], ["x" * 50], ["h"]]
 
 
 def test_a_text_of_two_documents_is_asked_for_once(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=2, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=2, linger=0)
     provider.open.clear()
     first = batcher.submit("a", texts("same", "mine"))
     until(lambda: provider.requests)
@@ -112,7 +118,7 @@ def test_a_text_of_two_documents_is_asked_for_once(provider: Provider) -> None:
 
 
 def test_so_many_requests_are_in_flight_and_no_more(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=1, max_bytes=1000, in_flight=3, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(1, 1000), in_flight=3, linger=0)
     provider.open.clear()
     ticket = batcher.submit("a", texts(*"123456789"))
     until(lambda: provider.busy == 3)
@@ -123,7 +129,7 @@ def test_so_many_requests_are_in_flight_and_no_more(provider: Provider) -> None:
 
 
 def test_a_short_document_does_not_wait_behind_a_long_one(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=40, max_bytes=100_000, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(40, 100_000), in_flight=1, linger=0)
     provider.open.clear()
     long = batcher.submit("long", texts(*(f"long {number}" for number in range(500))))
     until(lambda: provider.requests)
@@ -134,7 +140,7 @@ def test_a_short_document_does_not_wait_behind_a_long_one(provider: Provider) ->
 
 
 def test_a_refused_text_is_its_own_document_s_trouble(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0.1)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=1, linger=0.1)
     provider.failures = {b"bad": ValueError("refused")}
     bad, good = batcher.submit("a", texts("bad", "fine")), batcher.submit("b", texts("good"))
     with pytest.raises(ValueError, match="refused"):
@@ -144,7 +150,7 @@ def test_a_refused_text_is_its_own_document_s_trouble(provider: Provider) -> Non
 
 
 def test_what_a_whole_request_meets_all_of_its_documents_meet_and_the_next_goes_on(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0.1)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=1, linger=0.1)
     provider.error = OSError("away")
     tickets = [batcher.submit(owner, texts(owner)) for owner in "ab"]
     for ticket in tickets:
@@ -156,7 +162,7 @@ def test_what_a_whole_request_meets_all_of_its_documents_meet_and_the_next_goes_
 
 
 def test_what_nobody_waits_for_any_more_is_not_asked_for(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=1, max_bytes=1000, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(1, 1000), in_flight=1, linger=0)
     provider.open.clear()
     gone = batcher.submit("a", texts("1", "2", "3"))
     until(lambda: provider.requests)
@@ -168,7 +174,7 @@ def test_what_nobody_waits_for_any_more_is_not_asked_for(provider: Provider) -> 
 
 
 def test_while_a_request_waits_to_be_admitted_more_texts_join_it(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=3, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=3, linger=0)
     provider.admitted.clear()
     tickets = [batcher.submit("a", texts("1"))]
     until(lambda: provider.sizes)
@@ -179,7 +185,7 @@ def test_while_a_request_waits_to_be_admitted_more_texts_join_it(provider: Provi
 
 
 def test_where_no_request_is_admitted_the_texts_meet_that_error(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=1, linger=0)
     provider.full = TimeoutError("booked up")
     with pytest.raises(TimeoutError, match="booked up"):
         settle(batcher, batcher.submit("a", texts("1")))
@@ -189,7 +195,7 @@ def test_where_no_request_is_admitted_the_texts_meet_that_error(provider: Provid
 
 
 def test_a_permit_that_nobody_needs_any_more_is_given_back(provider: Provider) -> None:
-    batcher = Batcher(provider.admit, provider, max_inputs=10, max_bytes=1000, in_flight=1, linger=0)
+    batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=1, linger=0)
     provider.admitted.clear()
     ticket = batcher.submit("a", texts("1"))
     until(lambda: provider.sizes)

@@ -12,6 +12,7 @@
         ├── Throttled           a provider asks to wait; costs the document nothing
         ├── ProviderUnusable    bad key, no quota: wait for a person; costs the document nothing
         ├── BudgetSpent         the day's budget is used up: wait for the next day; costs the document nothing
+        ├── TextFailed          a provider fails with one of this document's texts, and not with others
         ├── RunSpent            what the filling of another profile may cost is used up; about no document
         └── LeaseLost           somebody else works on the document now: stop, and write nothing more
 
@@ -93,6 +94,11 @@ class RunSpent(TransientError):
     def __init__(self, message: str) -> None:
         super().__init__("budget_run", message)
         self.args = (message,)
+
+
+class TextFailed(TransientError):
+    """A provider gives no usable vector for one text of a document: ``embedding_unusable``, ``embedding_failed`` or
+    ``embedding_timeout``. It costs that document one attempt, and no other document anything."""
 
 
 class LeaseLost(TransientError):

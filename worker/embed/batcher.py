@@ -14,13 +14,19 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-# Texts that a request takes of one document before it is another's turn.
+from worker.embed.request_size import Limits
+
+# Texts that a request takes of one document before it is another's turn, at most.
 _QUANTUM = 32
 
 
 @dataclass(slots=True)
 class Entry:
-    """A text that waits, or is on its way. ``owner`` is who submitted it first: the one that pays for it."""
+    """A text that waits, or is on its way. ``owner`` is who submitted it first: the one that pays for it.
+
+    ``most_beside`` is how many texts a request with this one may have; None: no fewer than others. ``strikes`` is for ``work``:
+    how often a request failed because of this text alone.
+    """
 
     digest: bytes
     text: str
@@ -28,6 +34,15 @@ class Entry:
     owner: Hashable
     tickets: list[Ticket] = field(default_factory=list)
     sent: bool = False
+    most_beside: int | None = None
+    strikes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What ``work`` says of a text that is to be asked for again, in a request of at most ``most`` texts (None: any)."""
+
+    most: int | None = None
 
 
 class Permit(Protocol):
@@ -66,25 +81,30 @@ class Ticket:
 
 
 class Batcher(Generic[_P]):
-    """``max_inputs`` texts and ``max_bytes`` UTF-8 bytes in a request, at most, and ``in_flight`` requests at a time.
+    """Requests of texts that several callers have submitted.
 
-    ``admit`` waits until another request of so many bytes may be sent, and gives the right to do so. It is asked before the texts
-    are chosen: where it takes long, more of them come together. ``work`` does a request: it gives, by digest, what is wrong with
-    some of its texts, and what either of them raises concerns them all. ``linger``: seconds that a request which is not full
-    waits for more texts. The threads are made when first needed, and end with the process.
+    Args:
+        admit: waits until another request of so many bytes may be sent, and gives the right to do so. It is asked before the
+            texts are chosen: where it takes long, more of them come together.
+        work: does a request, and gives by digest what is wrong with some of its texts, or ``Again``. What ``admit`` or ``work``
+            raises concerns all texts of the request.
+        limits: what the next request may have; asked anew for each one.
+        in_flight: requests at a time, whatever ``limits`` says. So many threads are made when first needed, and end with the
+            process.
+        linger: seconds that a request which is not full waits for more texts.
     """
 
     def __init__(
         self,
         admit: Callable[[int], _P],
-        work: Callable[[Sequence[Entry], _P], Mapping[bytes, Exception]],
-        max_inputs: int,
-        max_bytes: int,
+        work: Callable[[Sequence[Entry], _P], Mapping[bytes, Exception | Again]],
+        limits: Callable[[], Limits],
         in_flight: int,
         linger: float = 0.01,
     ) -> None:
-        self._admit, self._work, self._max_inputs, self._max_bytes = admit, work, max_inputs, max_bytes
+        self._admit, self._work, self._limits = admit, work, limits
         self._in_flight, self._linger = in_flight, linger
+        self._busy = 0
         self._changed = threading.Condition()
         self._entries: dict[bytes, Entry] = {}
         self._queues: OrderedDict[Hashable, deque[Entry]] = OrderedDict()
@@ -137,7 +157,7 @@ class Batcher(Generic[_P]):
     def _run(self) -> None:
         while True:
             batch: list[Entry] = []
-            failures: Mapping[bytes, Exception]
+            results: Mapping[bytes, Exception | Again]
             try:
                 with self._gathering:
                     size = self._wait_for_texts()
@@ -147,53 +167,78 @@ class Batcher(Generic[_P]):
                         with self._changed:
                             batch = self._take()
                 if batch:
-                    failures = self._work(batch, permit)
+                    results = self._work(batch, permit)
                 else:
                     permit.cancel()
                     continue
             except BaseException as error:  # noqa: BLE001 - whoever waits for these texts raises it; nobody else would
                 failure = error if isinstance(error, Exception) else RuntimeError(f"a request ended by {type(error).__name__}")
-                failures = {entry.digest: failure for entry in batch}
-            with self._changed:
-                for entry in batch:
-                    del self._entries[entry.digest]
-                    for ticket in entry.tickets:
-                        ticket.open -= 1
-                        if entry.digest in failures:
-                            ticket.failures[entry.digest] = failures[entry.digest]
-                woken = {id(ticket): ticket.woken for entry in batch for ticket in entry.tickets}
-            for event in woken.values():
+                results = {entry.digest: failure for entry in batch}
+            for event in self._settle(batch, results):
                 event.set()
 
-    def _wait_for_texts(self) -> int:
-        """Until there is one, and a little longer. Returns about how many bytes the next request will have."""
+    def _settle(self, batch: Sequence[Entry], results: Mapping[bytes, Exception | Again]) -> list[threading.Event]:
+        """Tell the tickets what became of the texts, and queue those that are asked for again. Returns whom to wake."""
+        woken: dict[int, threading.Event] = {}
         with self._changed:
-            while not self._waiting:
+            self._busy -= 1 if batch else 0
+            for entry in reversed(batch):
+                result = results.get(entry.digest)
+                if isinstance(result, Again) and entry.tickets:
+                    entry.sent, entry.most_beside = False, result.most
+                    # Before the owner's other texts: what is known of this one soon helps them too.
+                    self._queues.setdefault(entry.owner, deque()).appendleft(entry)
+                    self._waiting += 1
+                    self._waiting_bytes += entry.size
+                    continue
+                del self._entries[entry.digest]
+                for ticket in entry.tickets:
+                    ticket.open -= 1
+                    if isinstance(result, Exception):
+                        ticket.failures[entry.digest] = result
+                    woken[id(ticket)] = ticket.woken
+            self._changed.notify_all()
+        return list(woken.values())
+
+    def _wait_for_texts(self) -> int:
+        """Wait until there is a text and a request may go out, and a little longer. Returns about how many bytes it will have."""
+        with self._changed:
+            while not self._waiting or self._busy >= min(self._in_flight, self._limits().in_flight):
                 self._changed.wait()
+            limits = self._limits()
             end = time.monotonic() + self._linger
-            while self._waiting < self._max_inputs and (left := end - time.monotonic()) > 0:
+            while self._waiting < limits.texts and (left := end - time.monotonic()) > 0:
                 self._changed.wait(left)
-            return min(self._waiting_bytes * min(self._waiting, self._max_inputs) // max(1, self._waiting), self._max_bytes)
+            return min(self._waiting_bytes * min(self._waiting, limits.texts) // max(1, self._waiting), limits.size)
 
     def _take(self) -> list[Entry]:
+        limits = self._limits()
         batch: list[Entry] = []
-        size = 0
-        while self._queues:
+        size, most = 0, limits.texts
+        # So small a part that every waiting document is in the request, where it has room for that many.
+        quantum = max(1, min(_QUANTUM, limits.texts // max(1, len(self._queues))))
+        full = False
+        while self._queues and not full:
             owner, queue = next(iter(self._queues.items()))
-            for _ in range(min(_QUANTUM, len(queue))):
+            taken = 0
+            while queue and taken < quantum and not full:
                 entry = queue[0]
-                if entry.tickets and batch and (len(batch) == self._max_inputs or size + entry.size > self._max_bytes):
-                    return batch
+                if entry.tickets:
+                    allowed = most if entry.most_beside is None else min(most, entry.most_beside)
+                    full = bool(batch) and (len(batch) >= allowed or size + entry.size > limits.size)
+                    if full:
+                        break
+                    most, size, taken = allowed, size + entry.size, taken + 1
+                    entry.sent = True
+                    batch.append(entry)
+                else:
+                    del self._entries[entry.digest]
                 queue.popleft()
                 self._waiting -= 1
                 self._waiting_bytes -= entry.size
-                if entry.tickets:
-                    entry.sent = True
-                    batch.append(entry)
-                    size += entry.size
-                else:
-                    del self._entries[entry.digest]
-            self._queues.move_to_end(owner)
+            if taken or not full:
+                self._queues.move_to_end(owner)
             if not queue:
                 del self._queues[owner]
+        self._busy += 1 if batch else 0
         return batch

@@ -6,39 +6,98 @@ pybase64: the standard library's modules took a third of what a request costs th
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 import pybase64
 
-from worker.domain.errors import Unavailable
+from worker.domain.errors import ProviderUnusable, TextFailed, Unavailable
 from worker.domain.vectors import Vectors
+from worker.embed.refusals import is_web_page
+
+# Code of an ``Unavailable`` or ``ProviderUnusable`` that says that an answer with status 200 is no embeddings answer.
+UNREADABLE = "provider_answer"
+# The largest number that pgvector's halfvec holds (pgvector README, "Half-Precision Vectors": IEEE 754 half precision).
+LARGEST_HALF = 65504.0
+# In a column of type ``vector`` pgvector adds up squares in single precision, which end at 3e38.
+LARGEST_SINGLE = 1e15
+# Of a shorter vector half precision would keep few digits, and of a far shorter one only zeros.
+_SHORT = 0.5
 
 
-def read_answer(body: bytes, count: int) -> tuple[Vectors, int | None]:
-    """The vectors of an answer to ``count`` texts, as float32 of shape (count, dimensions), in the order of the texts; and the
-    tokens that the provider bills (``usage``), or None where it does not say.
+class AnswerUnusable(ProviderUnusable):
+    """The provider worked on the request, so that it may be billed, and no answer to it can be used: a person must act."""
+
+
+class VectorsMissing(TextFailed):
+    """An answer has another number of vectors than the request had texts: whose are missing, it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """``vectors``: float32 of shape (texts, dimensions), in their order. ``tokens``: what is billed, None if not said.
+
+    ``unusable`` says by the text's number what is wrong with its vector, whose row must not be stored.
+    """
+
+    vectors: Vectors
+    tokens: int | None
+    unusable: dict[int, str] = field(default_factory=dict)
+
+
+def read_answer(body: bytes, count: int, model: str, dimensions: int, largest: float = LARGEST_HALF) -> Decoded:
+    """Read the answer to ``count`` texts, asked of a model with ``dimensions``.
 
     Vectors may come in any order, in base64 (little-endian float32) or as numbers: OpenAI's API reference, "Create embeddings".
+    Without ``index`` they are taken in their order. A vector shorter than 0.5 is scaled to length 1: cosine similarity does not
+    depend on the length, and halfvec would keep few digits of it, or none.
+
+    Args:
+        body: the answer, with status 200.
+        count: how many texts were sent.
+        model: the model's name, for messages.
+        dimensions: how long each vector must be.
+        largest: the largest number that the table of vectors holds.
 
     Raises:
-        Unavailable: ``provider_unavailable``: the body is cut off, is no such answer, or has not one sound vector a text.
+        Unavailable: ``provider_answer``: the body is cut off, or is no embeddings answer.
+        ProviderUnusable: ``provider_answer``: the body is a web page; ``provider_dimensions``: a vector has another length.
+        TextFailed: ``embedding_unusable``: there is not one vector per text, or the indexes are wrong.
     """
     try:
-        answer = orjson.loads(body)
-        data = sorted(answer["data"], key=lambda item: item["index"])
-        vectors = [_vector(item["embedding"]) for item in data]
-        indexes = [item["index"] for item in data]
-        if indexes == list(range(count)):
-            together = np.stack(vectors).astype(np.float32, copy=False)
-            if np.isfinite(together).all():
-                return together, _tokens(answer.get("usage"))
-    except (ValueError, TypeError, KeyError):
-        raise Unavailable("provider_unavailable", "the provider's answer can't be read") from None
-    if len(indexes) == count:
-        raise Unavailable("provider_unavailable", "the provider gave vectors that can't be used")
-    raise Unavailable("provider_unavailable", f"the provider gave {len(indexes)} vectors for {count} texts")
+        answer = _parsed(body)
+        items = answer["data"]
+        indexes = [item.get("index") for item in items]
+        vectors = [_vector(item.get("embedding")) for item in items]
+        tokens = _tokens(answer.get("usage"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        if is_web_page(body[:1000].decode(errors="replace")):
+            raise AnswerUnusable(
+                UNREADABLE, "a web page came instead of an embeddings answer (HTTP 200): check OPENAI_BASE_URL and any proxy"
+            ) from None
+        raise Unavailable(UNREADABLE, "the provider's answer (HTTP 200) is no embeddings answer: check OPENAI_BASE_URL") from None
+    if len(items) != count:
+        raise VectorsMissing("embedding_unusable", f"the provider gave {len(items)} vectors for {count} texts")
+    if any(index is not None for index in indexes):
+        if sorted(index if isinstance(index, int) else -1 for index in indexes) != list(range(count)):
+            raise TextFailed(
+                "embedding_unusable", f"the provider's {count} vectors have wrong indexes: which is whose is unknown"
+            )
+        vectors = [vector for _, vector in sorted(zip(indexes, vectors, strict=True), key=lambda item: item[0])]
+    _refuse_other_lengths(vectors, model, dimensions)
+    return _checked(vectors, dimensions, largest, tokens)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        # Python's servers write NaN and Infinity, which JSON does not have and the standard library reads.
+        return json.loads(body)
 
 
 def _tokens(usage: Any) -> int | None:
@@ -46,7 +105,48 @@ def _tokens(usage: Any) -> int | None:
     return tokens if isinstance(tokens, int) and tokens >= 0 else None
 
 
-def _vector(value: Any) -> Vectors:
+def _vector(value: Any) -> Vectors | None:
     if isinstance(value, str):
         return np.frombuffer(pybase64.b64decode(value, validate=True), dtype="<f4")
-    return np.asarray(value, dtype=np.float32)
+    # null within numbers becomes NaN.
+    return np.asarray(value, dtype=np.float32) if value else None
+
+
+def _refuse_other_lengths(vectors: Sequence[Vectors | None], model: str, dimensions: int) -> None:
+    lengths = {vector.shape for vector in vectors if vector is not None and vector.size} - {(dimensions,)}
+    if lengths:
+        raise AnswerUnusable(
+            "provider_dimensions",
+            f"{model} gave vectors of {next(iter(lengths))[0]} dimensions, and its profile has {dimensions}"
+            " (LEX_INGEST_EMBEDDING_DIMENSIONS)",
+        )
+
+
+def _checked(vectors: Sequence[Vectors | None], dimensions: int, largest: float, tokens: int | None) -> Decoded:
+    unusable = {number: "it is missing" for number, vector in enumerate(vectors) if vector is None or not vector.size}
+    nothing = np.zeros(dimensions, dtype=np.float32)
+    whole = np.stack([nothing if vector is None or number in unusable else vector for number, vector in enumerate(vectors)])
+    together = whole.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", together, together)
+        # No number is larger than its vector's length, so this one sum tells nearly every vector to be sound.
+        doubtful = np.flatnonzero(~((squares >= _SHORT**2) & (squares <= largest**2)))
+    for number in doubtful.tolist():
+        if number not in unusable:
+            fault, together[number] = _scaled(together[number], largest)
+            if fault:
+                unusable[number] = fault
+    return Decoded(together, tokens, unusable)
+
+
+def _scaled(vector: Vectors, largest: float) -> tuple[str | None, Vectors]:
+    """What is wrong with a vector, or None; and the vector, of length 1 where it was shorter than ``_SHORT``."""
+    numbers = vector.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        return "it has numbers that are NaN, infinite or null", vector
+    if np.abs(numbers).max() > largest:
+        return f"it has numbers above {largest:g}, which is the most that the table of vectors holds", vector
+    length = float(np.linalg.norm(numbers))
+    if length == 0:
+        return "all its numbers are zero", vector
+    return None, (numbers / length).astype(np.float32) if length < _SHORT else vector

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.domain.errors import Rejected
+from worker.domain.errors import Rejected, TextFailed
 from worker.embed.batcher import Ticket
 from worker.settings import Settings
 from worker.store import fillings, vectors
@@ -47,7 +47,7 @@ class Part:
     def trouble(self) -> Exception | None:
         """What went wrong, and is not for its texts."""
         failures = self.ticket.failures.values() if self.ticket is not None else ()
-        return next((error for error in failures if not isinstance(error, Rejected)), None)
+        return next((error for error in failures if not isinstance(error, Rejected | TextFailed)), None)
 
 
 def lacking_pages(profile: Profile, settings: Settings, since: datetime | None) -> Iterator[list[Looked]]:

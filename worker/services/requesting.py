@@ -14,10 +14,13 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from worker import telemetry
+from worker.domain.errors import TextFailed, Unavailable
 from worker.domain.spending import Purpose
 from worker.domain.vectors import Vectors
-from worker.embed.batcher import Batcher, Entry
-from worker.embed.long_inputs import embed_all
+from worker.embed.batcher import Again, Batcher, Entry
+from worker.embed.decoding import VectorsMissing
+from worker.embed.long_inputs import Outcome, embed_all
+from worker.embed.openai import TimedOut
 from worker.embed.rate_limit import Reservation
 from worker.services.asking import Asking, Bill
 from worker.settings import Settings
@@ -27,11 +30,10 @@ from worker.store.session import is_away, transaction
 
 log = telemetry.get_logger(__name__)
 
-# OpenAI's limits of one request are 2048 inputs and 300,000 tokens (API reference, "Create embeddings"). No tokenizer gives more
-# tokens than a text has UTF-8 bytes, so a bound in bytes errs on the safe side.
-MOST_INPUTS, MOST_BYTES = 2048, 290_000
 # Seconds that vectors which are paid for wait for PostgreSQL to come back.
 _STORE_PATIENCE = 60.0
+# Requests that fail for one text alone, after which that text is taken to be the cause. Each may be billed.
+_STRIKES = 2
 
 _batchers: dict[tuple[int, int, Purpose, Settings], Batcher[Reservation]] = {}
 _making = threading.Lock()
@@ -49,25 +51,76 @@ def batcher(profile: Profile, settings: Settings, purpose: Purpose = Purpose.DOC
             _batchers[key] = Batcher(
                 asking.admit,
                 partial(_request, asking, purpose),
-                min(settings.embedding_batch, MOST_INPUTS),
-                MOST_BYTES,
+                asking.sizer.limits,
                 in_flight,
             )
         return _batchers[key]
 
 
-def _request(asking: Asking, purpose: Purpose, batch: Sequence[Entry], permit: Reservation) -> Mapping[bytes, Exception]:
-    """Ask for the batch, and store what comes. Returns what the provider refuses, by digest."""
+def _request(asking: Asking, purpose: Purpose, batch: Sequence[Entry], permit: Reservation) -> Mapping[bytes, Exception | Again]:
+    """Ask for the batch, and store what comes. Returns by digest what is wrong with a text, or ``Again``."""
     owners = [entry.owner if isinstance(entry.owner, UUID) else None for entry in batch]
-    bill = Bill(asking, owners, purpose, permit)
-    try:
-        found, refused = embed_all([entry.text for entry in batch], bill.ask, asking.settings.embedding_max_tokens)
-    except Exception:
-        # Some of its requests may have been answered, and are paid for.
-        _store(asking, {}, bill)
-        raise
-    _store(asking, {batch[number].digest: vector for number, vector in found.items()}, bill)
-    return {batch[number].digest: error for number, error in refused.items()}
+    suspect = any(entry.most_beside is not None for entry in batch)
+    bill = Bill(asking, owners, purpose, permit, suspect)
+    begun = time.monotonic()
+    outcome = embed_all([entry.text for entry in batch], bill.ask, asking.settings.embedding_max_tokens, asking.sizer)
+    _store(asking, {batch[number].digest: vector for number, vector in outcome.vectors.items()}, bill)
+    results: dict[int, Exception | Again] = {**outcome.refusals}
+    for number, fault in outcome.unusable.items():
+        results[number] = _unusable(batch[number], fault)
+    if outcome.failure is not None:
+        results |= _failed(asking, batch, outcome, outcome.failure, begun)
+    return {batch[number].digest: result for number, result in results.items()}
+
+
+def _unusable(entry: Entry, fault: str) -> Exception | Again:
+    entry.strikes += 1
+    if entry.strikes < _STRIKES:
+        return Again(entry.most_beside)
+    return TextFailed("embedding_unusable", f"the provider's vector for a text of this document can't be used: {fault}")
+
+
+def _failed(
+    asking: Asking, batch: Sequence[Entry], outcome: Outcome, error: Exception, begun: float
+) -> dict[int, Exception | Again]:
+    """What follows for the texts of a request that failed, and for those that were not asked for because of it.
+
+    A failure that follows one text is found by halving the requests that it is in. It counts as that text's own only when the text
+    fails alone, repeatedly, while the provider answers for another one; else every text meets the same error, as in an outage.
+    """
+    unasked: dict[int, Exception | Again] = {number: Again(batch[number].most_beside) for number in outcome.unasked}
+    if isinstance(error, TextFailed) and not isinstance(error, VectorsMissing):
+        return dict.fromkeys(outcome.failed, error) | unasked
+    for_all: dict[int, Exception | Again] = dict.fromkeys([*outcome.failed, *outcome.unasked], error)
+    many = len(outcome.failed) > 1
+    if isinstance(error, TimedOut):
+        if asking.sizer.timed_out(len(outcome.failed)):
+            return for_all
+        found_out = many
+    elif isinstance(error, VectorsMissing):
+        found_out = True
+    elif isinstance(error, Unavailable) and error.code == "provider_unavailable":
+        found_out = many and asking.sizer.answered_since(begun)
+    else:
+        return for_all
+    if not found_out and not asking.is_answering():
+        return for_all
+    if many:
+        results: dict[int, Exception | Again] = dict.fromkeys(outcome.failed, Again(len(outcome.failed) // 2))
+    else:
+        results = {number: _failed_alone(batch[number], error) for number in outcome.failed}
+    return results | unasked
+
+
+def _failed_alone(entry: Entry, error: Exception) -> Exception | Again:
+    entry.strikes += 1
+    if entry.strikes < _STRIKES:
+        return Again(1)
+    if isinstance(error, VectorsMissing):
+        return error
+    if isinstance(error, TimedOut):
+        return TextFailed("embedding_timeout", f"{error}, for one text of this document alone, and does for others")
+    return TextFailed("embedding_failed", f"{error} for one text of this document alone, and works for others")
 
 
 def _store(asking: Asking, found: Mapping[bytes, Vectors], bill: Bill) -> None:

@@ -1,7 +1,7 @@
 """Today's budget: what is used of it, and whether another request may go out.
 
 The rule: a request goes out while confirmed and unconfirmed together are below the budget, so documents cost a day at most
-the budget and one request (``worker.services.requesting.MOST_BYTES`` tokens), however many workers ask at once. All profiles
+the budget and one request (``worker.services.asking.MOST_BYTES`` tokens), however many workers ask at once. All profiles
 count, and queries too, but a query is never refused: who searches announces by ``worker.store.spending.announce``. Unconfirmed
 tokens count with their bound, about four times too high for plain text: near its end a budget may rest while answers are on
 their way. With a budget in money nothing is sent to a model whose price is not known.

@@ -1,0 +1,110 @@
+"""How large requests to one provider are, and how many are in flight, by what it has answered so far.
+
+A request that timed out may be billed and brings nothing, so requests begin small. Their size doubles while answers come quickly
+and shrinks in proportion where they are slow; a time-out halves it, and the number in flight too, since a provider that computes
+one request after the other shares its speed among them. A limit that the provider has named is never exceeded again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+# A request should take this part of its time-out, and no more than so many seconds: that is how long a short document waits
+# behind it. Both leave room for an answer that takes four times as long as the last one.
+_SHARE_OF_TIMEOUT, _MOST_SECONDS = 0.25, 5.0
+# The first requests have an eighth of what one may have, but at most 8 texts, two at a time: 16 texts together.
+_FIRST_SHARE, _FIRST_TEXTS, _FIRST_IN_FLIGHT = 1 / 8, 8, 2
+# Time-outs in a row, without any answer, after which the provider counts as away.
+AWAY_AFTER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the next request may have: ``texts``, their UTF-8 bytes together, and requests ``in_flight`` with it."""
+
+    texts: int
+    size: int
+    in_flight: int
+
+
+class RequestSizer:
+    """One provider and model, in one process. Used by many threads at once.
+
+    Args:
+        texts: texts in a request, at most.
+        size: UTF-8 bytes in a request, at most.
+        in_flight: requests in flight, at most.
+        timeout: seconds that one request may take.
+    """
+
+    def __init__(self, texts: int, size: int, in_flight: int, timeout: float) -> None:
+        self._most = Limits(texts, size, in_flight)
+        self._goal = min(_SHARE_OF_TIMEOUT * timeout, _MOST_SECONDS)
+        self._share = min(_FIRST_SHARE, _FIRST_TEXTS / texts)
+        self._in_flight = min(_FIRST_IN_FLIGHT, in_flight)
+        self._timeouts = 0
+        self._answered_at = float("-inf")
+        self._too_long: float | None = None
+        self._lock = threading.Lock()
+
+    def limits(self) -> Limits:
+        """What the next request may have now."""
+        with self._lock:
+            return self._limits()
+
+    def _limits(self) -> Limits:
+        return Limits(max(1, int(self._share * self._most.texts)), max(1, int(self._share * self._most.size)), self._in_flight)
+
+    def answered(self, texts: int, size: int, seconds: float) -> None:
+        """Learn from a request that was answered ``seconds`` after it was sent."""
+        with self._lock:
+            self._timeouts, self._answered_at = 0, time.monotonic()
+            now = self._limits()
+            if seconds > self._goal:
+                if now.texts == 1:
+                    self._in_flight = max(1, self._in_flight - 1)
+                self._share = max(1 / self._most.texts, self._share * max(0.5, self._goal / seconds))
+            # A request that was not full says nothing about a larger one.
+            elif seconds < self._goal / 2 and (2 * texts > now.texts or 2 * size > now.size):
+                self._share = min(1.0, 2 * self._share)
+                self._in_flight = min(self._most.in_flight, self._in_flight + 1)
+
+    def timed_out(self, texts: int) -> bool:
+        """Learn from a request of so many texts that was not answered in time. True: the provider seems to be away."""
+        with self._lock:
+            self._timeouts += 1
+            if texts > 1:
+                # Of requests that were sent together, each reports the same slowness: the size is halved once for them.
+                self._share = max(1 / self._most.texts, min(self._share, texts / self._most.texts / 2))
+            self._in_flight = max(1, self._in_flight // 2)
+            return self._timeouts >= AWAY_AFTER
+
+    def refused(self, texts: int, size: int, by_number: bool, most_texts: int | None) -> None:
+        """Learn from a request that was refused for its number of texts (``by_number``) or for its size."""
+        with self._lock:
+            if by_number:
+                allowed = most_texts if most_texts is not None and 0 < most_texts < texts else texts // 2
+                share = self._share * self._most.texts
+                self._most = Limits(max(1, min(self._most.texts, allowed)), self._most.size, self._most.in_flight)
+                self._share = min(1.0, share / self._most.texts)
+            else:
+                share = self._share * self._most.size
+                self._most = Limits(self._most.texts, max(1, min(self._most.size, size // 2)), self._most.in_flight)
+                self._share = min(1.0, share / self._most.size)
+
+    def answered_since(self, moment: float) -> bool:
+        """Whether any request was answered after ``moment`` (``time.monotonic``)."""
+        with self._lock:
+            return self._answered_at > moment
+
+    def too_long(self, tokens: float | None = None) -> float:
+        """The fewest tokens, by ``worker.embed.long_inputs.about_tokens``, of a text that was refused for its length.
+
+        ``tokens``: a text of so many was refused now.
+        """
+        with self._lock:
+            if tokens is not None:
+                self._too_long = tokens if self._too_long is None else min(self._too_long, tokens)
+            return float("inf") if self._too_long is None else self._too_long
