@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from tests.support.provider_faults import Fault, read_chances, read_script
+from tests.support.provider_habits import HABITS, POISON
 from tests.support.provider_limits import ALGORITHMS, HEADERS, Limits
 from tests.support.provider_rules import Sizes
 from tests.support.provider_vectors import WAYS
@@ -17,13 +18,17 @@ class Behaviour:
     """``latency`` is in seconds, before each answer; ``latency_per_input`` is added where vectors are made.
 
     A field that is None is not limited or not checked. ``minute`` is how many seconds the limits' minute takes, ``burst``
-    the part of a minute's limit that a bucket holds. ``script`` and ``chances`` are read by ``provider_faults``.
+    the part of a minute's limit that a bucket holds. ``script`` and ``chances`` are read by ``provider_faults``. ``habit`` is one
+    of ``provider_habits``. ``serial_latency`` is in seconds for each text, one request after the other, as one processor
+    computes; a request whose client has left is computed to its end.
     """
 
     dimensions: int = 384
     vectors: str = "words"
     latency: float = 0.0
     latency_per_input: float = 0.0
+    serial_latency: float = 0.0
+    habit: str | None = None
     seed: int = 1
     script: list[Fault] = field(default_factory=list)
     chances: list[Fault] = field(default_factory=list)
@@ -45,9 +50,9 @@ class Behaviour:
     def __post_init__(self) -> None:
         object.__setattr__(self, "script", read_script(self.script))
         object.__setattr__(self, "chances", read_chances(self.chances))
-        for name, allowed in (("vectors", WAYS), ("algorithm", ALGORITHMS), ("headers", HEADERS)):
+        for name, allowed in (("vectors", WAYS), ("algorithm", ALGORITHMS), ("headers", HEADERS), ("habit", (None, *HABITS))):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}")
+                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}")
         for name in ("requests_per_minute", "tokens_per_minute", "minute", "burst", "dimensions"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -69,7 +74,9 @@ class Behaviour:
 
     @property
     def sizes(self) -> Sizes:
-        return Sizes(self.max_inputs, self.max_request_tokens, self.max_input_tokens, self.poison, self.too_long_code)
+        # A habit that has its own way with the poison does not refuse it.
+        poison = "" if self.habit in POISON else self.poison
+        return Sizes(self.max_inputs, self.max_request_tokens, self.max_input_tokens, poison, self.too_long_code)
 
     @property
     def limits(self) -> Limits:

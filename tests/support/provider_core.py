@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support import provider_faults as faults
+from tests.support import provider_habits as habits
 from tests.support import provider_rules as rules
 from tests.support.provider_behaviour import Behaviour
 from tests.support.provider_counts import Bill, Counts
@@ -50,11 +51,13 @@ class Core:
         self.failures: list[tuple[int, str, dict[str, str]]] = []
         self.texts = texts
         self._writer = Writer()
+        self._free_at = 0.0
         self.reset()
 
     def reset(self, counts_only: bool = False) -> None:
         """Forget what was counted; and behave as at the start, with full limits, unless ``counts_only``."""
         self.counts = Counts()
+        self._free_at = 0.0
         if self.texts is not None:
             self.texts.clear()
         if not counts_only:
@@ -125,6 +128,10 @@ class Core:
             self.counts.limited += 1
             headers = wait_headers(refusal.wait, allowed.minute, allowed.headers, wall)
             return self._refused(rules.limited(refusal, model), headers)
+        if allowed.habit is not None:
+            said = habits.said(allowed.habit, [str(text) for text in inputs], request.get("encoding_format"), allowed.poison)
+            if said is not None:
+                return Reply(said.status, said.payload, content_type=said.content_type)
         return self._worked(request, model, inputs, sum(tokens), fault, now)
 
     def _worked(
@@ -140,6 +147,11 @@ class Core:
         reply.delay = self.behaviour.latency_per_input * len(inputs) + (fault.seconds if fault.kind is Kind.LATE else 0.0)
         if fault.kind is Kind.HTML:
             reply.content_type = "text/html"
+        if self.behaviour.serial_latency:
+            self._free_at = max(now, self._free_at) + self.behaviour.serial_latency * len(inputs)
+            reply.delay += self._free_at - now
+        if self.behaviour.habit == "poison_hang" and any(self.behaviour.poison in str(text) for text in inputs):
+            reply.delay += 3600.0
         return reply
 
     def _payload(
@@ -155,15 +167,28 @@ class Core:
         as_base64 = request.get("encoding_format") == "base64"
         way, writer, last = self.behaviour.vectors, self._writer, len(inputs) - 1
         items = []
+        habit, poison = self.behaviour.habit or "", self.behaviour.poison
+        kept = habits.kept(habit, [str(text) for text in inputs], poison) if habit else range(len(inputs))
         for index, place in faults.spoiled_places(kind, len(inputs), self.behaviour.seed):
             text = str(inputs[place])
+            if habit:
+                if place in kept:
+                    vector = writer.vector(way, text, digests[place], dimensions)
+                    literal = habits.written_vector(habit, text, place, vector, as_base64, poison)
+                    number = habits.index(habit, index)
+                    items.append(b'{"object":"embedding",%b"embedding":%b}' % (number, literal))
+                continue
             if kind in (Kind.NAN, Kind.WRONG_DIMENSIONS):
                 vector = writer.vector(way, text, digests[place], dimensions)
                 literal = written(faults.spoiled_vector(kind, vector, place == last), as_base64)
             else:
                 literal = writer.written(way, text, digests[place], dimensions, as_base64)
             items.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (index, literal))
-        usage = b"" if kind is Kind.NO_USAGE else b',"usage":{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
+        usage = (
+            b""
+            if kind is Kind.NO_USAGE or habit == "nousage"
+            else b',"usage":{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
+        )
         return b'{"object":"list","model":%b,"data":[%b]%b}' % (json.dumps(model).encode(), b",".join(items), usage)
 
     def _faulty(self, fault: Fault, model: str, wall: float) -> Reply:

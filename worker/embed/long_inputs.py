@@ -1,4 +1,4 @@
-"""The texts of a batch in as many requests as the provider takes: fewer texts where they are too many, parts where one is too long.
+"""The texts of a batch in requests that the provider takes: fewer texts where they are too many, parts where one is too long.
 
 Only the provider's own tokenizer says how many tokens a text has. So no text is cut beforehand, and none silently: one is divided
 when the provider says that it is too long, or when one of no more tokens was too long before.
@@ -56,9 +56,9 @@ class Outcome:
 def embed_all(texts: Sequence[str], embed: Embed, max_tokens: int, sizer: RequestSizer) -> Outcome:
     """Ask for all texts, in the requests that it takes.
 
-    A refused request is divided until what causes the refusal stands alone. A text that is too long is divided too, and so is one
-    of more than ``max_tokens`` UTF-8 bytes that is refused for another reason: its vector is the mean of its parts', each weighted
-    by its length, scaled to length 1.
+    A refused request is divided until what causes the refusal stands alone. A text that is too long is divided too, and so is
+    one of more than ``max_tokens`` UTF-8 bytes that is refused for another reason: its vector is the mean of its parts', each
+    weighted by its length, scaled to length 1.
     """
     work = _Work(embed, max_tokens, sizer)
     work.run([part for number, text in enumerate(texts) for part in work.divided(_Part(number, text))])

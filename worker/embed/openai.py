@@ -103,13 +103,13 @@ def embed(texts: Sequence[str], model: Model) -> Answer:
 
     Raises:
         Throttled: the provider asks to wait.
-        ProviderUnusable: ``provider_key``, ``provider_quota``, ``provider_model``, ``provider_dimensions``, ``provider_answer``: a
-            person must act.
+        ProviderUnusable: ``provider_key``, ``provider_quota``, ``provider_model``, ``provider_dimensions``, ``provider_answer``:
+            a person must act.
         Unavailable: ``provider_unreachable``: the request did not reach it; ``provider_unavailable``: no answer, or a 5xx, as
             ``TimedOut`` where it took too long; ``provider_answer``: the answer can't be read.
         TextFailed: ``embedding_unusable``: the answer has not one vector per text.
-        Rejected: ``embedding_rejected``: the provider refuses one of the texts, as ``TextTooLong`` or ``RequestTooLarge`` where it
-            says so.
+        Rejected: ``embedding_rejected``: the provider refuses one of the texts, as ``TextTooLong`` or ``RequestTooLarge`` where
+            it says so.
     """
     if not model.api_key:
         raise ProviderUnusable("provider_key", f"{model.key_variable} is not set, so there is no embedding provider")
@@ -168,15 +168,15 @@ def _translate(error: openai.OpenAIError, refusal: Refusal | None, model: Model,
         case Kind.KEY if is_web_page(error.response.text):
             return ProviderUnusable(
                 "provider_key",
-                f"a web page refuses the request ({status}): check OPENAI_BASE_URL, {model.key_variable} and any proxy or firewall",
+                f"a web page refuses the request ({status}): check OPENAI_BASE_URL, {model.key_variable} and any proxy",
             )
         case Kind.KEY:
             return ProviderUnusable("provider_key", f"the provider refuses {model.key_variable} ({status})")
         case Kind.MODEL:
             return ProviderUnusable(
                 "provider_model",
-                f"the provider does not know the model {model.name!r} at this address ({status}): check LEX_INGEST_EMBEDDING_MODEL"
-                " and OPENAI_BASE_URL",
+                f"the provider does not know the model {model.name!r} at this address ({status}): check"
+                " LEX_INGEST_EMBEDDING_MODEL and OPENAI_BASE_URL",
             )
         case Kind.DIMENSIONS:
             return ProviderUnusable(

@@ -70,12 +70,13 @@ _WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         (Kind.TEXT_TOO_LONG, r"too large to process|too many tokens and does not fit|larger than the max(imum)? context"),
         (Kind.REQUEST_TOO_LARGE, r"tokens? per (request|submitted batch)|tokens in (the )?(batch|request)"),
         (Kind.TOO_MANY_TEXTS, r"batch size|too many (inputs|texts|items|documents|elements|instances)|array too long"),
-        (Kind.TOO_MANY_TEXTS, r"(at most|maximum( of| number of)?|max(imum)?:?) \d+ (requests|inputs|texts|items|documents|instances)"),
+        (Kind.TOO_MANY_TEXTS, r"(at most|max(imum)?:?( of| number of)?) \d+ (requests|inputs|texts|items|documents|instances)"),
         (Kind.TOO_MANY_TEXTS, r"(number of|total) (inputs|texts|items|documents|instances).{0,40}(at most|exceed|maximum|limit)"),
-        (Kind.REQUEST_TOO_LARGE, r"(request|payload|entity|body)( entity| payload| body| size)* (is )?too large|payload size exceeds"),
+        (Kind.REQUEST_TOO_LARGE, r"(request|payload|entity|body)( entity| payload| body| size)* (is )?too large|size exceeds"),
         (Kind.TEXT_TOO_LONG, r"(maximum|model'?s|available|exceeds?( the)?( maximum)?|with) context (length|size|window)"),
-        (Kind.TEXT_TOO_LONG, r"context length (is only|of only)|kv (size|cache)|n_ctx|input length .{0,40}exceed|maximum input length"),
-        (Kind.TEXT_TOO_LONG, r"less than \d+ (tokens|characters)|range of input length|reduce the length of the (input|prompt|text)"),
+        (Kind.TEXT_TOO_LONG, r"context length (is only|of only)|kv (size|cache)|n_ctx|input length .{0,40}exceed"),
+        (Kind.TEXT_TOO_LONG, r"less than \d+ (tokens|characters)|range of input length|maximum input length"),
+        (Kind.TEXT_TOO_LONG, r"reduce the length of the (input|prompt|text)"),
         (Kind.TEXT_TOO_LONG, r"(input|text|string|prompt|sequence|content)s?\W{0,3}( is| are| was)? ?too (long|large)"),
         (Kind.TEXT_TOO_LONG, r"maximum allowed token size|exceed\w*.{0,40}(max\w*|limit).{0,20}tokens?|tokens?.{0,40}exceed"),
         (Kind.TEXT_TOO_LONG, r"token (count|limit).{0,60}(supports|exceed|max)"),
@@ -86,7 +87,7 @@ _WORDS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
     )
 )  # fmt: skip
 _MOST_TEXTS = re.compile(
-    r"(?:larger than|allowed batch size|maximum length|at most|max(?:imum)?(?: of| number of| is)?:?|limit(?: of| is)?|<=|≤)\s*(\d+)",
+    r"(?:larger than|allowed batch size|maximum length|at most|max(?:imum)?(?: of| is)?:?|limit(?: of| is)?|<=|≤)\s*(\d+)",
     re.IGNORECASE,
 )
 

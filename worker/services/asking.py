@@ -23,7 +23,7 @@ from worker.domain.spending import Answer as Charge
 from worker.domain.spending import Purpose, divide
 from worker.domain.vectors import Vectors
 from worker.embed import openai
-from worker.embed.decoding import LARGEST_HALF, LARGEST_SINGLE, UNREADABLE, AnswerUnusable
+from worker.embed.decoding import LARGEST_HALF, LARGEST_SINGLE, UNREADABLE, AnswerUnusable, VectorsMissing
 from worker.embed.long_inputs import embed_all
 from worker.embed.openai import UNREACHABLE, Answer, Model, TimedOut
 from worker.embed.prices import price_of
@@ -138,12 +138,12 @@ class Asking:
             suspect: a request with one of the texts has failed before, so that it is repeated less often.
 
         Raises:
-            Throttled, Unavailable: repeating it did not help. ``TimedOut`` is raised at once: the texts are to come back in smaller
-                requests.
+            Throttled, Unavailable: repeating it did not help. ``TimedOut`` is raised at once: the texts are to come back in
+                smaller requests.
             ProviderUnusable: as ``worker.embed.openai.embed``; ``budget_price``.
             BudgetSpent: it is for documents, and the day's budget is used up.
             RunSpent: it is a backfill's, and that one's own budget is.
-            TextFailed: the provider gives another number of vectors than of texts, repeatedly.
+            TextFailed: whose vectors the answer has is not known, repeatedly. ``VectorsMissing`` is raised at once, as ``TimedOut``.
             Rejected: the provider refuses the request.
         """
         size = sum(len(text.encode()) for text in texts)
@@ -180,12 +180,12 @@ class Asking:
                     raise AnswerUnusable(error.code, error.message) from error
                 pause = _pause(failures)
                 most = _UNREADABLE_ANSWERS if unreadable else most_failures
-                if isinstance(error, TimedOut) or failures >= most or time.monotonic() + pause > end:
+                if isinstance(error, TimedOut | VectorsMissing) or failures >= most or time.monotonic() + pause > end:
                     raise
                 log.warning("provider asked again", extra={"code": error.code, "failures": failures})
                 time.sleep(pause)
             else:
-                if purpose in (Purpose.DOCUMENT, Purpose.BACKFILL):
+                if purpose is not Purpose.QUERY:
                     self.sizer.answered(len(texts), size, time.monotonic() - sent)
                 reservation.settle(answer.tokens, answer.headers)
                 return request, answer

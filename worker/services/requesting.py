@@ -85,8 +85,9 @@ def _failed(
 ) -> dict[int, Exception | Again]:
     """What follows for the texts of a request that failed, and for those that were not asked for because of it.
 
-    A failure that follows one text is found by halving the requests that it is in. It counts as that text's own only when the text
-    fails alone, repeatedly, while the provider answers for another one; else every text meets the same error, as in an outage.
+    A failure that follows one text is found by halving the requests that it is in. It counts as that text's own only when the
+    text fails alone, repeatedly, while the provider answers for another one; else every text meets the same error, as in an
+    outage.
     """
     unasked: dict[int, Exception | Again] = {number: Again(batch[number].most_beside) for number in outcome.unasked}
     if isinstance(error, TextFailed) and not isinstance(error, VectorsMissing):
@@ -94,7 +95,8 @@ def _failed(
     for_all: dict[int, Exception | Again] = dict.fromkeys([*outcome.failed, *outcome.unasked], error)
     many = len(outcome.failed) > 1
     if isinstance(error, TimedOut):
-        if asking.sizer.timed_out(len(outcome.failed)):
+        away = asking.sizer.timed_out(len(outcome.failed))
+        if many and away:
             return for_all
         found_out = many
     elif isinstance(error, VectorsMissing):
