@@ -87,7 +87,7 @@ def _records(found: Cost) -> list[dict[str, Any]]:
     records.append({"kind": "total", **_amount(found.total)})
     records.append({"kind": "unconfirmed", "requests": found.unconfirmed.requests, **_amount(found.unconfirmed.most)})
     now = found.today
-    unconfirmed = {"requests": now.unconfirmed.requests, **_amount(now.unconfirmed.most)}
+    unconfirmed = {"requests": now.may_be_billed.requests, **_amount(now.may_be_billed.most)}
     today = {"kind": "today", "day": now.day.isoformat(), **_amount(now.confirmed), "unconfirmed": unconfirmed, "budget": None}
     if now.budget is not None and now.used is not None and now.left is not None:
         amounts = {"amount": f"{now.budget.amount:f}", "used": f"{now.used:f}", "left": f"{now.left:f}"}
@@ -141,7 +141,8 @@ def _unconfirmed(found: Cost) -> str:
         return "unconfirmed: nothing; the provider counted just this"
     return (
         f"unconfirmed: {waiting.requests:,} requests, at most {waiting.most.tokens:,} tokens, {_money(waiting.most)} USD: on "
-        "their way, or their answers were lost; the provider may have counted all of that besides the total, or nothing"
+        "their way, or their answers were lost or told no usage. This is an estimate by the size of the texts; the provider may "
+        "have counted all of that besides the total, or nothing"
     )
 
 

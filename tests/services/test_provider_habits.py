@@ -106,9 +106,7 @@ def test_what_a_provider_takes_is_found_out_once(talking: Settings, fresh: Provi
 
 
 @pytest.mark.parametrize("habit", ["fewer", "null", "nan", "zero", "huge", "index0"])
-def test_vectors_that_cannot_be_used_end_with_a_reason_after_few_requests(
-    talking: Settings, fresh: Provider, habit: str
-) -> None:
+def test_vectors_that_cannot_be_used_end_with_a_reason_after_few_requests(talking: Settings, fresh: Provider, habit: str) -> None:
     fresh.behave(habit=habit)
     loaded = load.insert(talking, documents())
     long, note = run(talking, loaded.ids)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from worker.domain.text import storable
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -20,6 +22,12 @@ class Filters:
     metadata: tuple[tuple[str, str], ...] = ()
     after: datetime | None = None
     before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        # PostgreSQL raises a DataError for a parameter with NUL or a lone surrogate.
+        object.__setattr__(self, "key", None if self.key is None else storable(self.key))
+        object.__setattr__(self, "media_types", tuple(storable(kind) for kind in self.media_types))
+        object.__setattr__(self, "metadata", tuple((storable(name), storable(value)) for name, value in self.metadata))
 
 
 NOTHING = Filters()

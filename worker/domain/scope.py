@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.domain.text import storable
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -11,6 +13,11 @@ class Scope:
 
     buckets: tuple[str, ...]
     prefixes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        # As for ``Filters``. No key has the replacement in a place where it had NUL, so a scope never grows by this.
+        object.__setattr__(self, "buckets", tuple(storable(bucket) for bucket in self.buckets))
+        object.__setattr__(self, "prefixes", tuple(storable(prefix) for prefix in self.prefixes))
 
     @classmethod
     def of_buckets(cls, buckets: tuple[str, ...]) -> Scope:

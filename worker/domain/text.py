@@ -6,10 +6,12 @@ points into that one string, so ``text[chunk.char_start:chunk.char_end] == chunk
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 BLOCK_SEPARATOR = "\n\n"
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 BlockKind = Literal["paragraph", "heading", "table", "note"]
 
@@ -94,6 +96,12 @@ class Reading:
     page_count: int | None
     warnings: tuple[str, ...]
     metadata: Metadata
+
+
+def storable(text: str) -> str:
+    """Return the text as PostgreSQL and a provider take it: NUL and lone surrogates, which a terminal may give for bytes that are
+    no text (PEP 383), become U+FFFD."""
+    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
 
 
 def assemble(blocks: tuple[Block, ...]) -> DocumentText:

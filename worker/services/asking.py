@@ -143,7 +143,7 @@ class Asking:
             ProviderUnusable: as ``worker.embed.openai.embed``; ``budget_price``.
             BudgetSpent: it is for documents, and the day's budget is used up.
             RunSpent: it is a backfill's, and that one's own budget is.
-            TextFailed: whose vectors the answer has is not known, repeatedly. ``VectorsMissing`` is raised at once, as ``TimedOut``.
+            TextFailed: which text a vector belongs to is unknown, repeatedly; ``VectorsMissing`` at once, as ``TimedOut``.
             Rejected: the provider refuses the request.
         """
         size = sum(len(text.encode()) for text in texts)

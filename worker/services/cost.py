@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from worker.domain.scope import Scope
 from worker.domain.spending import Spent, spent
 from worker.embed.prices import price_of
-from worker.services.spending import Today, Unconfirmed, today
+from worker.services.spending import Today, Unconfirmed, is_free, today
 from worker.settings import Settings
 from worker.store import spending, spending_report
 from worker.store.models import EmbeddingProfile
@@ -22,8 +22,8 @@ from worker.store.spending_report import By, Line
 class Cost:
     """All of it as of one moment. ``total`` is the sum of the lines: what is confirmed.
 
-    ``unconfirmed`` is of the same days and of all documents. What the provider counted is from ``total`` to the two together,
-    unless a prefix left lines out.
+    ``unconfirmed`` is of the same days and of all documents, but for models that cost nothing. What the provider counted is from
+    ``total`` to the two together, unless a prefix left lines out.
     """
 
     lines: list[Line]
@@ -62,11 +62,13 @@ def cost(
 
 
 def _unconfirmed(connection: Connection, settings: Settings, since: date | None, until: date | None) -> Unconfirmed:
-    """Over all profiles, at today's prices."""
-    models = {row.id: row.model for row in connection.execute(select(EmbeddingProfile.id, EmbeddingProfile.model))}
-    waiting = spending.unconfirmed(connection, since, until)
-    most = Spent()
-    for row in waiting:
-        price = price_of(models[row.profile_id], settings) if row.profile_id in models else None
-        most += spent(row.inputs, row.most_tokens, price)
-    return Unconfirmed(sum(row.requests for row in waiting), most)
+    """Over all profiles whose provider may bill, at today's prices."""
+    columns = (EmbeddingProfile.id, EmbeddingProfile.provider, EmbeddingProfile.model)
+    profiles = {row.id: row for row in connection.execute(select(*columns))}
+    requests, most = 0, Spent()
+    for row in spending.unconfirmed(connection, since, until):
+        profile = profiles.get(row.profile_id)
+        price = None if profile is None else price_of(profile.model, settings)
+        if not is_free(None if profile is None else profile.provider, price):
+            requests, most = requests + row.requests, most + spent(row.inputs, row.most_tokens, price)
+    return Unconfirmed(requests, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -10,8 +11,9 @@ from uuid import UUID
 
 from worker.contract import Stage
 from worker.domain.document import Status
-from worker.domain.errors import ProviderUnusable, Unavailable
+from worker.domain.errors import ProviderUnusable, Rejected, Unavailable
 from worker.embed.batcher import Ticket
+from worker.extract.blocks import clean
 from worker.services import requesting
 from worker.services.heartbeat import Heartbeat
 from worker.services.holding import held, take
@@ -27,6 +29,8 @@ _PAGE, _MOST_OPEN = 512, 1024
 # Seconds that a document may take in one turn. In a pool of threads no time limit of Celery's applies; in a pool of processes
 # this ends before the soft one (worker.celery_config).
 LONGEST_TURN = 20 * 60.0
+# Nearly every text has one of these, which is cheaper to find than that nothing in it is visible.
+_PLAIN = re.compile("[0-9A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
         asked = 0
         while True:
             profile, first = _begin(lease, settings)
+            if blank := [item.digest for item in first.texts if is_blank(item.text)]:
+                _leave_out(lease, blank, settings)
+                continue
             asked += _fill(lease, profile, first, settings, heartbeat, deadline)
             heartbeat.check()
             with transaction(settings.database_url) as connection:
@@ -78,6 +85,24 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
                     if lease.active_generation is not None:
                         chunks.replace_unserved(connection, lease.document_id, lease.generation)
                     return Result(ended.status, ended.wake_generation, served, asked)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader sees nothing of the text: no provider has a meaning for it, and some refuse it."""
+    return not _PLAIN.search(text) and not clean(text)
+
+
+def _leave_out(lease: Lease, blank: list[bytes], settings: Settings) -> None:
+    """Remove chunks without a visible character, which an earlier version has stored: nothing in them can be found.
+
+    Raises:
+        Rejected: no other chunk is left.
+    """
+    with transaction(settings.database_url) as connection:
+        leases.fence(connection, lease)
+        left = chunks.remove_texts(connection, lease.document_id, lease.generation, blank)
+    if not left:
+        raise Rejected("empty", "no chunk of the document has a visible character; replay the document to read it again")
 
 
 def _begin(lease: Lease, settings: Settings) -> tuple[Profile, Page]:
@@ -111,9 +136,11 @@ def _fill(lease: Lease, profile: Profile, first: Page, settings: Settings, heart
             if page.more and sum(ticket.left() for ticket in tickets) <= _MOST_OPEN - _PAGE:
                 with statements(settings.database_url) as connection:
                     page = vectors.missing(connection, profile, lease.document_id, lease.generation, page.last, _PAGE)
-                asked += len(page.texts)
-                if page.texts:
-                    tickets.append(batcher.submit(lease.document_id, [(item.digest, item.text) for item in page.texts], woken))
+                # A blank one is found missing when all others have vectors, and left out then.
+                texts = [(item.digest, item.text) for item in page.texts if not is_blank(item.text)]
+                asked += len(texts)
+                if texts:
+                    tickets.append(batcher.submit(lease.document_id, texts, woken))
             elif tickets:
                 tickets[0].wait(1.0)
     finally:

@@ -24,6 +24,7 @@ from worker.domain.errors import IngestError, RunSpent
 from worker.domain.retrying import GiveUp, decide
 from worker.domain.spending import Purpose
 from worker.services import requesting
+from worker.services.embedding import is_blank
 from worker.services.fill_pages import PAGE, Looked, Part, lacking_pages
 from worker.services.fill_reasons import Outcome, reason_to_end
 from worker.services.settling import frames
@@ -139,8 +140,12 @@ class _Filler:
 
     def _submit(self, looked: Looked) -> None:
         # A text that was asked for since the page was read is an earlier part's: this one is not let go of before.
-        texts = [(item.digest, item.text) for item in looked.texts if item.digest not in self._asked]
-        self._asked.update(digest for digest, _ in texts)
+        new = [item for item in looked.texts if item.digest not in self._asked]
+        self._asked.update(item.digest for item in new)
+        if blank := [item.digest for item in new if is_blank(item.text)]:
+            with transaction(self._settings.database_url) as connection:
+                fillings.refuse(connection, self._profile.id, blank)
+        texts = [(item.digest, item.text) for item in new if not is_blank(item.text)]
         self._parts.append(Part(looked.since, self._batcher.submit(looked.document_id, texts, self._woken) if texts else None))
         self._seen = looked.since
 

@@ -13,18 +13,23 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from worker.domain import fusion
-from worker.domain.errors import IngestError
+from worker.domain.errors import IngestError, PermanentError, TransientError
 from worker.domain.exact import exact_parts
 from worker.domain.filters import NOTHING, Filters
 from worker.domain.scope import Scope
 from worker.domain.snippet import Snippet, best_passage
+from worker.domain.text import storable
 from worker.domain.vectors import Vectors
+from worker.extract.blocks import clean
 from worker.services import asking
 from worker.settings import Settings
 from worker.store import full_text, nearest, profiles
 from worker.store.passages import passages
 from worker.store.profiles import Profile
 from worker.store.session import is_gone, snapshot
+
+# Characters of a query that are looked at: more says nothing more exactly, and a model with a short context refuses it.
+QUERY_LENGTH = 2000
 
 # The vector of a query by a profile: float32 of shape (dimensions,).
 EmbedQuery = Callable[[str, Profile, Settings], Vectors]
@@ -39,7 +44,11 @@ class Mode(StrEnum):
 
 
 class SearchError(IngestError):
-    """A search that can't be run: ``empty_query``, ``no_profile``."""
+    """A search that can't be run: ``empty_query``, ``no_profile``, ``query_rejected``, ``query_vector``."""
+
+
+class QueryNotEmbedded(TransientError):
+    """The provider gave no vector for a query. ``code`` is that of the provider's error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +91,15 @@ def search(
     """The ``limit`` chunks that answer ``query`` best, best first.
 
     ``embed`` gives the query's vector, where the provider is not to be asked for it. A profile that is switched off meanwhile
-    answers as ever, and where it was dropped the one that serves by now is asked.
+    answers as ever, and where it was dropped the one that serves by now is asked. Of the query ``QUERY_LENGTH`` characters count.
 
     Raises:
-        SearchError: the query is blank, or no embedding profile serves.
-        TransientError: the provider can't embed the query now; ``text`` needs no provider.
+        SearchError: the query has no visible character or is refused, its vector has no direction, or no profile serves.
+        QueryNotEmbedded: the provider can't embed the query now; ``text`` needs no provider.
     """
-    if not query.strip():
+    query = storable(query)[:QUERY_LENGTH]
+    if not clean(query):
         raise SearchError("empty_query", "the query is empty")
-    # A terminal may give bytes that are no text (PEP 383); no provider takes them, nor NUL does PostgreSQL.
-    query = query.encode(errors="replace").decode().replace("\0", " ")
     for last in (False, True):
         profile, vector = None, None
         if mode is not Mode.TEXT:
@@ -99,13 +107,27 @@ def search(
                 profile = profiles.serving(connection)
             if profile is None:
                 raise SearchError("no_profile", "no table holds vectors: run `lex-ingest migrate`")
-            vector = (embed or asking.embed_query)(query, profile, settings)
+            vector = _vector(query, profile, settings, embed or asking.embed_query)
         try:
             return _run(query, scope, filters, limit, mode, settings, profile, vector)
         except DBAPIError as error:
             if last or profile is None or not is_gone(error):
                 raise
     raise AssertionError("the second try returns or raises")
+
+
+def _vector(query: str, profile: Profile, settings: Settings, embed: EmbedQuery) -> Vectors:
+    """The query's vector, which has a direction: else each similarity would be NaN."""
+    advice = "`--mode text` finds by words and needs no embedding provider"
+    try:
+        vector = embed(query, profile, settings)
+    except TransientError as error:
+        raise QueryNotEmbedded(error.code, f"The query got no vector: {error}. {advice.capitalize()}.") from error
+    except PermanentError as error:
+        raise SearchError("query_rejected", f"the provider refuses the query ({error.code}); {advice}") from error
+    if not np.isfinite(vector).all() or not vector.any():
+        raise SearchError("query_vector", f"the query's vector is zero or has NaN, so nothing is near it; {advice}")
+    return vector
 
 
 def _run(

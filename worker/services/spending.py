@@ -24,6 +24,9 @@ from worker.store import fillings, spending
 from worker.store.profiles import Profile
 from worker.store.session import statements, transaction
 
+# The name under which the local stack's own model server is known (``infra.local.parts``).
+LOCAL_PROVIDER = "local"
+
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
@@ -37,14 +40,18 @@ class Unconfirmed:
 class Today:
     """What the day (UTC) has cost so far. ``seconds_left`` is until the next one; ``budget`` is None where none is set.
 
-    ``used`` is confirmed and unconfirmed together, in the budget's unit (dollars or tokens). Tokens that were confirmed without a
-    price count with the price that is known now; without one they count in tokens only.
+    ``unconfirmed`` is of all models; ``may_be_billed`` is the part of it that may cost something: a request to a model on this
+    machine, or to one with the price 0, does not.
+
+    ``used`` is confirmed and unconfirmed together, in the budget's unit (dollars or tokens). Tokens that were confirmed without
+    a price count with the price that is known now; without one they count in tokens only.
     """
 
     day: date
     seconds_left: float
     confirmed: Spent
     unconfirmed: Unconfirmed
+    may_be_billed: Unconfirmed
     budget: Budget | None
     used: Decimal | None
 
@@ -58,17 +65,25 @@ def today(connection: Connection, settings: Settings) -> Today:
     """Today's sums over all profiles, as of one moment."""
     stored = spending.today(connection)
     confirmed = most = counted = Spent()
+    billed, billed_requests = Spent(), 0
     for row in stored.profiles:
         price = None if row.model is None else price_of(row.model, settings)
         bound = spent(row.inputs, row.most_tokens, price)
         late = spent(0, row.confirmed.unpriced_tokens, price)
         confirmed += row.confirmed
         most += bound
+        if not is_free(row.provider, price):
+            billed, billed_requests = billed + bound, billed_requests + row.requests
         counted += Spent(0, row.confirmed.tokens, row.confirmed.micro_dollars) + Spent(0, 0, late.micro_dollars) + bound
     budget = settings.budget_per_day
     used = None if budget is None else Decimal(counted.tokens) if budget.in_tokens else dollars_of(counted)
     waiting = Unconfirmed(sum(row.requests for row in stored.profiles), most)
-    return Today(stored.day, stored.seconds_left, confirmed, waiting, budget, used)
+    return Today(stored.day, stored.seconds_left, confirmed, waiting, Unconfirmed(billed_requests, billed), budget, used)
+
+
+def is_free(provider: str | None, price: Decimal | None) -> bool:
+    """Whether an abandoned request costs nothing for sure: the model of the local stack, or one with the price 0."""
+    return provider == LOCAL_PROVIDER or price == 0
 
 
 def dollars_of(amount: Spent) -> Decimal:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from worker.domain.digests import text_digest
 from worker.domain.text import Span
-from worker.store.models import Document, Generation
+from worker.store.models import Document, DocumentChunk, Generation
 from worker.store.session import psycopg_below
 
 _CHUNK_COLUMNS = (
@@ -57,6 +57,16 @@ def write_generation(connection: Connection, facts: dict[str, Any], spans: Itera
             digest = text_digest(piece, tenant)
             place = (page_start, page_end, char_start, char_end)
             stream.write_row((facts["document_id"], facts["generation"], ordinal, piece, digest, *place))
+
+
+def remove_texts(connection: Connection, document_id: uuid.UUID, generation: int, digests: Sequence[bytes]) -> int:
+    """Remove the generation's chunks with these texts, under the caller's fence. Returns how many chunks are left."""
+    of_generation = (DocumentChunk.document_id == document_id, DocumentChunk.generation == generation)
+    connection.execute(delete(DocumentChunk).where(*of_generation, DocumentChunk.text_sha256.in_(digests)))
+    left = connection.execute(select(func.count()).select_from(DocumentChunk).where(*of_generation)).scalar_one()
+    changed = update(Generation).where(Generation.document_id == document_id, Generation.generation == generation)
+    connection.execute(changed.values(chunk_count=left))
+    return left
 
 
 def served_digest(connection: Connection, document_id: uuid.UUID, generation: int) -> tuple[bytes, str] | None:

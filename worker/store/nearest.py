@@ -8,6 +8,7 @@ of them: with at most ``EXACT`` chunks left, or after an index scan that ended s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,16 +83,21 @@ def nearest(
         found = connection.execute(by_index(profile, scope, filters, vector, limit)).all()
     if len(found) < limit:
         found = connection.execute(exactly(profile, scope, filters, vector, limit)).all()
-    return {row.id: float(row.similarity) for row in found}
+    return _numbers(found)
 
 
 def similarities(connection: Connection, profile: Profile, vector: Vectors, chunk_ids: Sequence[int]) -> dict[int, float]:
     """The similarities of these chunks, whose visibility is known. One without a vector is left out."""
     embeddings = _table(profile)
     wanted = bindparam("ids", list(chunk_ids), type_=ARRAY(BigInteger))
-    rows = connection.execute(
+    found = connection.execute(
         select(DocumentChunk.id, (1 - embeddings.c.embedding.cosine_distance(vector)).label("similarity"))
         .join(embeddings, embeddings.c.text_sha256 == DocumentChunk.text_sha256)
         .where(DocumentChunk.id == any_(wanted))
-    )
-    return {row.id: float(row.similarity) for row in rows}
+    ).all()
+    return _numbers(found)
+
+
+def _numbers(rows: Sequence[Any]) -> dict[int, float]:
+    """The similarities by chunk. A vector of zeros, which was stored before they were refused, has none (NaN)."""
+    return {row.id: float(row.similarity) for row in rows if not math.isnan(row.similarity)}

@@ -87,7 +87,7 @@ WITH clock AS (SELECT now() AT TIME ZONE 'UTC' AS time),
 today AS (SELECT time::date AS day, extract(epoch FROM time::date + 1 - time)::float8 AS seconds_left FROM clock),
 announced AS ({_UNCONFIRMED.replace(":since", "(SELECT day FROM today)").replace(":until", "(SELECT day FROM today)")}),
 confirmed AS (SELECT spending_days.* FROM spending_days, today WHERE spending_days.day = today.day)
-SELECT today.day, today.seconds_left, profile_id, profile.model,
+SELECT today.day, today.seconds_left, profile_id, profile.provider, profile.model,
        coalesce(confirmed.inputs, 0) AS inputs, coalesce(confirmed.tokens, 0) AS tokens, confirmed.micro_dollars,
        coalesce(confirmed.unpriced_tokens, 0) AS unpriced_tokens, coalesce(announced.requests, 0) AS waiting,
        coalesce(announced.inputs, 0) AS waiting_inputs, coalesce(announced.most_tokens, 0) AS most_tokens
@@ -110,9 +110,10 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class ProfileToday:
-    """Today's sums of one profile. ``model`` is None where the profile is gone."""
+    """Today's sums of one profile. ``provider`` and ``model`` are None where the profile is gone."""
 
     profile_id: int
+    provider: str | None
     model: str | None
     confirmed: Spent
     requests: int
@@ -191,6 +192,7 @@ def today(connection: Connection) -> Today:
     profiles = tuple(
         ProfileToday(
             row.profile_id,
+            row.provider,
             row.model,
             Spent(row.inputs, row.tokens, row.micro_dollars, row.unpriced_tokens),
             row.waiting,
