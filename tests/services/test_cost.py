@@ -149,6 +149,23 @@ def test_days_come_newest_first_and_both_ends_are_included(settings: Settings) -
     assert read(settings).unconfirmed.most.tokens == 111_110
 
 
+@pytest.mark.parametrize(("prices", "provider"), [("words=0", "test"), ("words=0.02", "local")])
+def test_a_request_to_a_model_that_costs_nothing_is_never_unconfirmed_money(
+    settings: Settings, prices: str, provider: str
+) -> None:
+    free = dataclasses.replace(settings, prices=Settings.from_environment({"LEX_INGEST_PRICES": prices}).prices)
+    announced(free, most_tokens=4_000_000)
+    execute(free, "UPDATE embedding_profiles SET provider = %s WHERE id = 1", provider)
+    try:
+        found = read(free)
+        assert found.unconfirmed == found.today.may_be_billed == Unconfirmed(0, Spent())
+        # A budget in tokens counts it all the same.
+        in_tokens = Settings.from_environment({"LEX_INGEST_BUDGET_PER_DAY": "5000000t"}).budget_per_day
+        assert read(dataclasses.replace(free, budget_per_day=in_tokens)).today.used == 4_000_000
+    finally:
+        execute(free, "UPDATE embedding_profiles SET provider = %s WHERE id = 1", free.embedding_provider)
+
+
 def test_models_are_named_also_where_the_profile_is_gone(ledger: Settings) -> None:
     execute(ledger, "UPDATE spending SET profile_id = 9999 WHERE tokens = 600")
     name = f"{ledger.embedding_provider} {ledger.embedding_model} ({ledger.embedding_dimensions})"

@@ -125,6 +125,31 @@ def test_an_answer_that_is_lost_stays_on_the_ledger_as_unconfirmed(settings: Set
     assert confirmed < counted["billed"]["tokens"] <= confirmed + bound
 
 
+BLANK = ("\u200b\u200d", " \n\t", "\ufe0f\u2060")
+
+
+def test_a_chunk_without_a_visible_character_is_not_sent_and_holds_up_nothing(settings: Settings, provider: Provider) -> None:
+    texts = load.make(1, [60] * 600)[0]
+    loaded = load.insert(settings, [[texts[0], *BLANK, *texts[1:], BLANK[0]]])
+    assert embed_document(loaded.ids[0], settings) is not None
+    sent = {text for request in provider.requests for text in request}
+    assert sent == set(texts)
+    assert row_of(settings, loaded.ids[0])["status"] == "INDEXED"
+    with psycopg.connect(settings.database_url) as rows:
+        assert rows.execute("SELECT chunk_count, (SELECT count(*) FROM document_chunks) FROM generations").fetchone() == (
+            600,
+            600,
+        )
+
+
+def test_a_document_of_blank_chunks_only_ends_with_a_reason(settings: Settings, provider: Provider) -> None:
+    loaded = load.insert(settings, [list(BLANK)])
+    with pytest.raises(StageFailed):
+        embed_document(loaded.ids[0], settings)
+    row = row_of(settings, loaded.ids[0])
+    assert (row["status"], row["error_code"], provider.requests) == ("FAILED", "empty", [])
+
+
 def test_embedding_goes_on_without_redis(settings: Settings, provider: Provider) -> None:
     alone = replace(settings, redis_url="redis://127.0.0.1:1/0", requests_per_minute=6000)
     document_id = put_and_tell(settings, "a.txt", TIDE)

@@ -48,7 +48,7 @@ def test_it_looks_like_what_extraction_leaves(settings: Settings) -> None:
 
 def test_failures_are_told_apart(settings: Settings, provider: Provider) -> None:
     loaded = load.insert(settings, load.make(3, [50]))
-    provider.failures.append((400, "invalid_request", {}))
+    provider.behave(poison=loaded.documents[0][0])
     with pytest.raises(StageFailed):
         embed_document(loaded.ids[0], settings)
     assert embed_document(loaded.ids[1], settings) is not None

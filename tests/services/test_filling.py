@@ -240,6 +240,25 @@ def test_a_refused_text_stops_no_other_and_is_not_asked_for_again(settings: Sett
     assert covered(settings, other).refused == 0
 
 
+def test_a_text_that_a_provider_fails_with_stops_no_other(settings: Settings, provider: Provider, other: Profile) -> None:
+    served(settings, [["a \u2620poison text"], ["good one"], ["good two"]])
+    begin(settings, other)
+    provider.behave(habit="poison_nan")
+    turn = fill(other.id, settings)
+    assert turn is not None
+    assert (turn.outcome, turn.texts, turn.refused) == (Outcome.WHOLE, 2, 1)
+
+
+def test_a_blank_text_is_not_sent_and_stops_no_other(settings: Settings, provider: Provider, other: Profile) -> None:
+    served(settings, [["good one"]])
+    execute(settings, "UPDATE document_chunks SET text = E'\\u200B', text_sha256 = sha256('blank')")
+    begin(settings, other)
+    provider.requests.clear()
+    turn = fill(other.id, settings)
+    assert turn is not None
+    assert (turn.outcome, turn.texts, provider.requests) == (Outcome.WHOLE, 0, [])
+
+
 def test_a_refused_text_is_forgotten_with_its_document(settings: Settings, provider: Provider, other: Profile) -> None:
     served(settings, [["Something poisonous."]])
     provider.behave(poison="poisonous")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import psycopg
 import pytest
 from sqlalchemy import text
@@ -13,11 +16,11 @@ from tests.support.documents import execute
 from tests.support.provider import Provider, vector_of
 from tests.support.served import analyze, serve
 from worker.domain import bm25, fusion
-from worker.domain.errors import Unavailable
 from worker.domain.filters import NOTHING, Filters
 from worker.domain.scope import Scope
+from worker.domain.vectors import Vectors
 from worker.services import asking
-from worker.services.search import Hit, Mode, SearchError, search
+from worker.services.search import QUERY_LENGTH, Hit, Mode, QueryNotEmbedded, SearchError, search
 from worker.settings import Settings
 from worker.store import full_text, nearest
 from worker.store.session import transaction
@@ -103,8 +106,9 @@ def test_a_text_search_needs_no_embedding_provider(
     serve(settings, "fish", FISH)
     provider.failures.extend([(500, "down", {})] * asking.FOR_QUERIES.failures)
     assert keys(settings, "salmon", Mode.TEXT) == ["fish"]
-    with pytest.raises(Unavailable):
+    with pytest.raises(QueryNotEmbedded, match="--mode text") as caught:
         keys(settings, "salmon", Mode.HYBRID)
+    assert caught.value.code == "provider_unavailable"
 
 
 @pytest.mark.parametrize("query", ["the of and", "?!", "''", "\\", "a\0b' | !x & (", "\udcff", ":*", "%", "word " * 3000])
@@ -114,10 +118,83 @@ def test_any_query_has_an_answer(settings: Settings, query: str, mode: Mode) -> 
     assert keys(settings, query, mode) in ([], ["fish"])
 
 
-def test_a_blank_query_is_refused(settings: Settings) -> None:
+@pytest.mark.parametrize("query", ["", " \n", "\u200b\u2060", "\ufe0f"])
+def test_a_query_without_a_visible_character_is_refused_and_not_sent(settings: Settings, provider: Provider, query: str) -> None:
     with pytest.raises(SearchError) as refused:
-        keys(settings, " \n")
+        keys(settings, query)
     assert refused.value.code == "empty_query"
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("query", ["word " * 3000, "x" * 5000, '"' + "long quote " * 1000 + '"', "漢" * 5000])
+def test_a_query_is_cut_before_it_reaches_a_provider(settings: Settings, provider: Provider, query: str) -> None:
+    serve(settings, "fish", FISH)
+    provider.requests.clear()
+    keys(settings, query)
+    assert [len(text) for texts in provider.requests for text in texts] == [QUERY_LENGTH]
+
+
+BAD = ("a\0b", "\udcff", "\ud800x")
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("bad", BAD)
+def test_what_postgresql_cannot_store_is_cleaned_in_every_input(settings: Settings, bad: str, mode: Mode) -> None:
+    serve(settings, "fish", FISH)
+    filters = [
+        Filters(key=bad), Filters(media_types=(bad,)), Filters(metadata=(("author", bad),)), Filters(metadata=((bad, "x"),)),
+    ]  # fmt: skip
+    for narrowed in filters:
+        assert keys(settings, "salmon", mode, filters=narrowed) == []
+    assert keys(settings, "salmon", mode, scope=Scope(settings.buckets, (bad,))) == []
+    assert keys(settings, "salmon", mode, scope=Scope((bad,), ("",))) == []
+    assert keys(settings, f"salmon {bad}", mode) == ["fish"]
+
+
+@pytest.mark.parametrize("vector", [np.zeros(384, np.float32), np.full(384, np.nan, np.float32)])
+@pytest.mark.parametrize("mode", [Mode.VECTOR, Mode.HYBRID])
+def test_a_query_whose_vector_has_no_direction_is_refused(settings: Settings, vector: Vectors, mode: Mode) -> None:
+    serve(settings, "fish", FISH)
+    with pytest.raises(SearchError) as refused:
+        search("salmon", Scope.of_buckets(settings.buckets), 3, settings, mode=mode, embed=lambda *_: vector)
+    assert refused.value.code == "query_vector"
+
+
+@pytest.mark.parametrize(
+    ("habit", "code"), [("zero", "embedding_unusable"), ("nan", "embedding_unusable"), ("401", "provider_key")]
+)
+def test_a_query_that_gets_no_vector_says_what_to_do(settings: Settings, provider: Provider, habit: str, code: str) -> None:
+    serve(settings, "fish", FISH)
+    provider.behave(habit=habit)
+    with pytest.raises(QueryNotEmbedded, match="--mode text") as caught:
+        keys(settings, "salmon")
+    assert caught.value.code == code
+
+
+def test_a_vector_of_zeros_that_was_stored_once_gives_no_hit_and_no_nan(settings: Settings) -> None:
+    serve(settings, "zeros", "Nothing is near this.")
+    execute(settings, "UPDATE embeddings_1 SET embedding = array_fill(0, ARRAY[384])::halfvec")
+    serve(settings, "fish", FISH)
+    assert keys(settings, "salmon", Mode.VECTOR) == ["fish"]
+    scope = Scope.of_buckets(settings.buckets)
+    assert all(hit.score == hit.score for hit in search("salmon near", scope, 5, settings))
+
+
+def test_a_query_has_a_time_of_its_own(settings: Settings, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(settings, "fish", FISH)
+    monkeypatch.setattr(asking, "FOR_QUERIES", replace(asking.FOR_QUERIES, timeout=0.5))
+    provider.behave(latency=3600)
+    begun = time.monotonic()
+    with pytest.raises(QueryNotEmbedded, match=r"did not answer within 0\.5 s"):
+        keys(settings, "salmon")
+    # Once, and not as often as LEX_INGEST_EMBEDDING_TIMEOUT allows.
+    assert time.monotonic() - begun < settings.embedding_timeout
+
+
+def test_a_query_that_is_too_long_for_the_model_is_embedded_in_parts(settings: Settings, provider: Provider) -> None:
+    serve(settings, "fish", FISH)
+    provider.behave(max_input_tokens=100)
+    assert keys(settings, "salmon " * 200) == ["fish"]
 
 
 @pytest.mark.parametrize("mode", list(Mode))

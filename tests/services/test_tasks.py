@@ -68,7 +68,8 @@ def test_a_retry_is_a_result_and_stands_in_the_row(
     monkeypatch.setattr(asking, "_PAUSE", 0.01)
     document_id = put_and_tell(settings, "a.txt", TEXT)
     extract_text_from_document(str(document_id))
-    provider.failures.extend([(500, "server_error", {})] * asking.FOR_DOCUMENTS.failures)
+    # The last one is the answer to the question whether the provider answers at all.
+    provider.failures.extend([(500, "server_error", {})] * (asking.FOR_DOCUMENTS.failures + 1))
     result = generate_embeddings(str(document_id))
     assert result["status"] == "retrying"
     assert result["error_code"] == "provider_unavailable"

@@ -133,7 +133,7 @@ def test_a_refused_key_parks_the_document_with_its_reason(settings: Settings, pr
 def test_a_provider_that_refuses_the_text_fails_this_document(settings: Settings, provider: Provider) -> None:
     document_id = put_and_tell(settings, "a.txt", TIDE)
     extract_document(document_id, settings)
-    provider.failures.append((400, "invalid_request", {}))
+    provider.behave(poison="tide")
     with pytest.raises(StageFailed):
         embed_document(document_id, settings)
     row = status_of(settings, "a.txt")
@@ -235,7 +235,7 @@ def test_a_failed_new_version_leaves_none_of_its_text(settings: Settings, provid
     put_and_tell(settings, "a.txt", BREAD)
     extract_document(document_id, settings)
     assert count(settings, "generations") == 2
-    provider.failures.append((400, "invalid_request", {}))
+    provider.behave(poison="tide")
     with pytest.raises(StageFailed):
         embed_document(document_id, settings)
     assert status_of(settings, "a.txt").status is Status.FAILED

@@ -139,6 +139,83 @@ def test_a_short_document_does_not_wait_behind_a_long_one(provider: Provider) ->
     assert ["short" in request for request in provider.requests].index(True) <= 2
 
 
+def test_a_late_note_is_in_the_next_request_however_small_requests_are(provider: Provider) -> None:
+    batcher = Batcher(provider.admit, provider, fixed(2, 100_000), in_flight=1, linger=0)
+    provider.open.clear()
+    long = batcher.submit("long", texts(*(f"long {number}" for number in range(20))))
+    until(lambda: provider.requests)
+    note = batcher.submit("note", texts("note"))
+    provider.open.set()
+    settle(batcher, long, note)
+    assert "note" in provider.requests[1]
+
+
+def test_documents_take_turns_where_a_request_has_one_text(provider: Provider) -> None:
+    batcher = Batcher(provider.admit, provider, fixed(1, 100_000), in_flight=1, linger=0)
+    provider.open.clear()
+    tickets = [batcher.submit("a", texts("a1", "a2", "a3", "a4"))]
+    until(lambda: provider.requests)
+    tickets += [batcher.submit(owner, texts(f"{owner}1", f"{owner}2")) for owner in "bc"]
+    provider.open.set()
+    settle(batcher, *tickets)
+    assert [request[0] for request in provider.requests] == ["a1", "a2", "b1", "c1", "a3", "b2", "c2", "a4"]
+
+
+def test_a_limit_that_changes_counts_for_the_next_request(provider: Provider) -> None:
+    now = [Limits(4, 100_000, 1)]
+    batcher = Batcher(provider.admit, provider, lambda: now[0], in_flight=8, linger=0)
+    provider.open.clear()
+    ticket = batcher.submit("a", texts(*"123456789"))
+    until(lambda: provider.requests)
+    time.sleep(0.05)
+    assert provider.busy == 1
+    now[0] = Limits(1, 100_000, 3)
+    provider.open.set()
+    settle(batcher, ticket)
+    assert [len(request) for request in provider.requests] == [4, 1, 1, 1, 1, 1]
+    assert provider.most_busy <= 3
+
+
+def test_a_text_that_comes_again_does_so_in_requests_as_small_as_was_said(provider: Provider) -> None:
+    halves: list[list[str]] = []
+
+    def work(batch: Sequence[Entry], permit: Permit) -> Mapping[bytes, Exception | Again]:
+        halves.append([entry.text for entry in batch])
+        if "bad" not in halves[-1]:
+            return {}
+        if len(batch) > 1:
+            return {entry.digest: Again(len(batch) // 2) for entry in batch}
+        batch[0].strikes += 1
+        return {b"bad": ValueError("it is this one") if batch[0].strikes == 2 else Again(1)}
+
+    batcher = Batcher(provider.admit, work, fixed(8, 100_000), in_flight=1, linger=0.1)
+    good, bad = batcher.submit("good", texts(*"1234567")), batcher.submit("bad", texts("bad"))
+    settle(batcher, good)
+    with pytest.raises(ValueError, match="this one"):
+        settle(batcher, bad)
+    assert [len(half) for half in halves if "bad" in half] == [8, 4, 2, 1, 1]
+    assert sum(len(half) for half in halves) <= 8 + 8 + 4 + 4 + 2
+
+
+def test_what_comes_again_and_nobody_waits_for_any_more_is_not_asked_for(provider: Provider) -> None:
+    asked: list[str] = []
+
+    def work(batch: Sequence[Entry], permit: Permit) -> Mapping[bytes, Exception | Again]:
+        asked.extend(entry.text for entry in batch)
+        provider.open.wait(10)
+        return {entry.digest: Again(1) for entry in batch if entry.text == "gone"}
+
+    batcher = Batcher(provider.admit, work, fixed(8, 100_000), in_flight=1, linger=0)
+    provider.open.clear()
+    gone = batcher.submit("a", texts("gone"))
+    until(lambda: asked)
+    batcher.cancel(gone)
+    kept = batcher.submit("b", texts("kept"))
+    provider.open.set()
+    settle(batcher, kept)
+    assert asked == ["gone", "kept"]
+
+
 def test_a_refused_text_is_its_own_document_s_trouble(provider: Provider) -> None:
     batcher = Batcher(provider.admit, provider, fixed(10, 1000), in_flight=1, linger=0.1)
     provider.failures = {b"bad": ValueError("refused")}

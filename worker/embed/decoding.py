@@ -74,7 +74,7 @@ def read_answer(body: bytes, count: int, model: str, dimensions: int, largest: f
         indexes = [item.get("index") for item in items]
         vectors = [_vector(item.get("embedding")) for item in items]
         tokens = _tokens(answer.get("usage"))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         if is_web_page(body[:1000].decode(errors="replace")):
             raise AnswerUnusable(
                 UNREADABLE, "a web page came instead of an embeddings answer (HTTP 200): check OPENAI_BASE_URL and any proxy"

@@ -128,7 +128,7 @@ def _said(body: str) -> tuple[set[str], str]:
     """The codes and the words of a body: ``{"error": {"message", "code", "type"}}`` or one of its variants, else all of it."""
     try:
         answer: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return set(), body
     codes: set[str] = set()
     words: list[str] = []

@@ -122,7 +122,7 @@ def _vector(query: str, profile: Profile, settings: Settings, embed: EmbedQuery)
     try:
         vector = embed(query, profile, settings)
     except TransientError as error:
-        raise QueryNotEmbedded(error.code, f"The query got no vector: {error}. {advice.capitalize()}.") from error
+        raise QueryNotEmbedded(error.code, f"The query got no vector: {error}. {advice}.") from error
     except PermanentError as error:
         raise SearchError("query_rejected", f"the provider refuses the query ({error.code}); {advice}") from error
     if not np.isfinite(vector).all() or not vector.any():
