@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from tests.support.spending import announced, part, profile_of, spend, sums
 from worker.domain.scope import Scope
 from worker.domain.spending import Purpose, Spent
 from worker.services.cost import Cost, cost
+from worker.services.spending import Unconfirmed
 from worker.settings import Settings
 from worker.store.spending_report import By
 

@@ -241,9 +241,9 @@ def test_a_refused_text_stops_no_other_and_is_not_asked_for_again(settings: Sett
 
 
 def test_a_text_that_a_provider_fails_with_stops_no_other(settings: Settings, provider: Provider, other: Profile) -> None:
-    served(settings, [["a \u2620poison text"], ["good one"], ["good two"]])
+    served(settings, [["Something poisonous."], ["good one"], ["good two"]])
     begin(settings, other)
-    provider.behave(habit="poison_nan")
+    provider.behave(habit="poison_nan", poison="poisonous")
     turn = fill(other.id, settings)
     assert turn is not None
     assert (turn.outcome, turn.texts, turn.refused) == (Outcome.WHOLE, 2, 1)

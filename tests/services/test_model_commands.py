@@ -174,11 +174,11 @@ def test_the_estimate_is_assumed_where_nothing_was_counted_and_limits_give_a_tim
 def test_a_budget_that_is_used_up_ends_the_command_and_documents_go_on(
     settings: Settings, worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    served(settings, load.make(4, [4000] * 40))  # a request takes 72 of them
+    served(settings, load.make(4, [4000] * 40))  # the first request takes four of them
     other = made(settings)
     out, _ = command(tmp_path, "backfill", "other", "--yes", "--budget", "3000t", expect=1)
     assert re.search(
-        r"not whole: the budget of this backfill, 3,000 tokens, is used up: \d\d,000 tokens; `lex-ingest model back", out
+        r"not whole: the budget of this backfill, 3,000 tokens, is used up: \d+,000 tokens; `lex-ingest model back", out
     )
     assert 0 < covered(settings, other).with_vector <= 72
     assert "parked (budget_run): the budget of this backfill" in command(tmp_path, "list")[0]

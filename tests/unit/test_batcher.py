@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from worker.embed.batcher import Batcher, Entry, Ticket
+from worker.embed.batcher import Again, Batcher, Entry, Ticket
 from worker.embed.request_size import Limits
 
 
