@@ -235,7 +235,7 @@ def test_a_failed_new_version_leaves_none_of_its_text(settings: Settings, provid
     put_and_tell(settings, "a.txt", BREAD)
     extract_document(document_id, settings)
     assert count(settings, "generations") == 2
-    provider.behave(poison="tide")
+    provider.behave(poison="sourdough")
     with pytest.raises(StageFailed):
         embed_document(document_id, settings)
     assert status_of(settings, "a.txt").status is Status.FAILED

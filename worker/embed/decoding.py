@@ -85,7 +85,7 @@ def read_answer(body: bytes, count: int, model: str, dimensions: int, largest: f
     if any(index is not None for index in indexes):
         if sorted(index if isinstance(index, int) else -1 for index in indexes) != list(range(count)):
             raise TextFailed(
-                "embedding_unusable", f"the provider's {count} vectors have wrong indexes: which is whose is unknown"
+                "embedding_unusable", f"the provider's {count} vectors have wrong indexes, so it is unknown whose they are"
             )
         vectors = [vector for _, vector in sorted(zip(indexes, vectors, strict=True), key=lambda item: item[0])]
     _refuse_other_lengths(vectors, model, dimensions)
@@ -145,7 +145,8 @@ def _scaled(vector: Vectors, largest: float) -> tuple[str | None, Vectors]:
     if not np.isfinite(numbers).all():
         return "it has numbers that are NaN, infinite or null", vector
     if np.abs(numbers).max() > largest:
-        return f"it has numbers above {largest:g}, which is the most that the table of vectors holds", vector
+        kind = "halfvec: a model added with the type `vector` holds more" if largest == LARGEST_HALF else "vector"
+        return f"it has numbers above {largest:g}, the most of a column of type {kind}", vector
     length = float(np.linalg.norm(numbers))
     if length == 0:
         return "all its numbers are zero", vector
