@@ -150,6 +150,17 @@ def test_a_late_note_is_in_the_next_request_however_small_requests_are(provider:
     assert "note" in provider.requests[1]
 
 
+def test_a_short_text_goes_into_a_request_that_is_too_full_for_a_long_one(provider: Provider) -> None:
+    batcher = Batcher(provider.admit, provider, fixed(8, 10), in_flight=1, linger=0)
+    provider.open.clear()
+    long = batcher.submit("long", texts(*(f"long {number}" for number in range(4))))
+    until(lambda: provider.requests)
+    other, note = batcher.submit("other", texts("a longer text")), batcher.submit("note", texts("note"))
+    provider.open.set()
+    settle(batcher, long, other, note)
+    assert provider.requests == [["long 0"], ["long 1", "note"], ["a longer text"], ["long 2"], ["long 3"]]
+
+
 def test_documents_take_turns_where_a_request_has_one_text(provider: Provider) -> None:
     batcher = Batcher(provider.admit, provider, fixed(1, 100_000), in_flight=1, linger=0)
     provider.open.clear()

@@ -27,9 +27,11 @@ def test_the_first_requests_are_few_and_small(sizer: RequestSizer) -> None:
 
 
 def test_quick_answers_let_both_grow_to_their_most(sizer: RequestSizer) -> None:
-    answer(sizer, 0.2, 4)
-    assert sizer.limits() == Limits(TEXTS, SIZE, 6)
-    answer(sizer, 0.2, 20)
+    answer(sizer, 2.0)
+    assert sizer.limits() == Limits(16, 36_250, 3)
+    answer(sizer, 0.2)
+    assert sizer.limits() == Limits(64, 145_000, 6)
+    answer(sizer, 0.2, 2)
     assert sizer.limits() == Limits(TEXTS, SIZE, IN_FLIGHT)
 
 

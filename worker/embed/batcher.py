@@ -217,28 +217,32 @@ class Batcher(Generic[_P]):
         size, most = 0, limits.texts
         # So small a part that every waiting document is in the request, where it has room for that many.
         quantum = max(1, min(_QUANTUM, limits.texts // max(1, len(self._queues))))
-        full = False
-        while self._queues and not full:
+        served: set[Hashable] = set()
+        passed_over: dict[Hashable, None] = {}
+        while len(passed_over) < len(self._queues) and len(batch) < most:
             owner, queue = next(iter(self._queues.items()))
             taken = 0
-            while queue and taken < quantum and not full:
+            while queue and taken < quantum:
                 entry = queue[0]
                 if entry.tickets:
                     allowed = most if entry.most_beside is None else min(most, entry.most_beside)
-                    full = bool(batch) and (len(batch) >= allowed or size + entry.size > limits.size)
-                    if full:
+                    if batch and (len(batch) >= allowed or size + entry.size > limits.size):
+                        passed_over[owner] = None
                         break
                     most, size, taken = allowed, size + entry.size, taken + 1
                     entry.sent = True
                     batch.append(entry)
+                    served.add(owner)
                 else:
                     del self._entries[entry.digest]
                 queue.popleft()
                 self._waiting -= 1
                 self._waiting_bytes -= entry.size
-            if taken or not full:
-                self._queues.move_to_end(owner)
+            self._queues.move_to_end(owner)
             if not queue:
                 del self._queues[owner]
+        # A document whose next text had no room is the first one in the next request.
+        for owner in reversed([owner for owner in passed_over if owner not in served]):
+            self._queues.move_to_end(owner, last=False)
         self._busy += 1 if batch else 0
         return batch

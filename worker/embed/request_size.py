@@ -1,8 +1,9 @@
 """How large requests to one provider are, and how many are in flight, by what it has answered so far.
 
-A request that timed out may be billed and brings nothing, so requests begin small. Their size doubles while answers come quickly
-and shrinks in proportion where they are slow; a time-out halves it, and the number in flight too, since a provider that computes
-one request after the other shares its speed among them. A limit that the provider has named is never exceeded again.
+A request that timed out may be billed and brings nothing, so requests begin small. They grow while answers come quickly, twofold
+or fourfold, so that a fast provider has full requests after two rounds. They shrink in proportion where answers are slow; a
+time-out halves them, and the number in flight too, since a provider that computes one request after the other shares its speed
+among them. A limit that the provider has named is never exceeded again.
 """
 
 from __future__ import annotations
@@ -68,8 +69,10 @@ class RequestSizer:
                 self._share = max(1 / self._most.texts, self._share * max(0.5, self._goal / seconds))
             # A request that was not full says nothing about a larger one.
             elif seconds < self._goal / 2 and (2 * texts > now.texts or 2 * size > now.size):
-                self._share = min(1.0, 2 * self._share)
-                self._in_flight = min(self._most.in_flight, self._in_flight + 1)
+                very_quick = seconds < self._goal / 8
+                self._share = min(1.0, (4 if very_quick else 2) * self._share)
+                grown = 2 * self._in_flight if very_quick else self._in_flight + 1
+                self._in_flight = min(self._most.in_flight, grown)
 
     def timed_out(self, texts: int) -> bool:
         """Learn from a request of so many texts that was not answered in time. True: the provider seems to be away."""

@@ -58,6 +58,8 @@ class Patience:
 
 # Documents are held meanwhile, and their leases renewed. Somebody waits for the answer to a query, and for that of a check.
 FOR_DOCUMENTS, FOR_QUERIES, FOR_CHECKS = Patience(90.0, 4), Patience(5.0, 2, 10.0), Patience(2.0, 1, 5.0)
+# A server may load a model that it was never asked for.
+FOR_NEW_MODELS = Patience(5.0, 2)
 # A text that may be the cause of a failure is asked for twice: it comes again in a smaller request.
 _FAILURES_OF_SUSPECTS = 2
 # Answers in a row that can't be read, or whose vectors can't be told apart: each may be billed.
@@ -261,14 +263,16 @@ class Bill:
             connection.commit()
 
 
-def embed_query(query: str, profile: Profile, settings: Settings, purpose: Purpose = Purpose.QUERY) -> Vectors:
-    """The vector of a query, float32 of shape (dimensions,).
+def embed_query(
+    query: str, profile: Profile, settings: Settings, purpose: Purpose = Purpose.QUERY, patience: Patience | None = None
+) -> Vectors:
+    """The vector of a query, float32 of shape (dimensions,). ``patience``: that of the purpose, unless given.
 
     Raises:
         TransientError: the provider can't embed it now, or gave a vector that can't be used.
         Rejected: the provider refuses it.
     """
-    asking = Asking(profile, settings, FOR_CHECKS if purpose is Purpose.CHECK else FOR_QUERIES)
+    asking = Asking(profile, settings, patience or (FOR_CHECKS if purpose is Purpose.CHECK else FOR_QUERIES))
     bill = Bill(asking, [None], purpose)
     outcome = embed_all([query], bill.ask, settings.embedding_max_tokens, asking.sizer)
     with transaction(settings.database_url) as connection:

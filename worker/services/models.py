@@ -161,7 +161,7 @@ def add(
         profile = profiles.ensure(connection, name, model, dimensions, kind, address, send_dimensions)
     try:
         # It was announced under the profile's number, so the profile goes first.
-        asking.embed_query("Is the provider there?", profile, settings, Purpose.CHECK)
+        asking.embed_query("Is the provider there?", profile, settings, Purpose.CHECK, asking.FOR_NEW_MODELS)
     except BaseException as error:
         with transaction(settings.database_url) as connection:
             profiles.drop(connection, profile)

@@ -63,7 +63,12 @@ def _request(asking: Asking, purpose: Purpose, batch: Sequence[Entry], permit: R
     suspect = any(entry.most_beside is not None for entry in batch)
     bill = Bill(asking, owners, purpose, permit, suspect)
     begun = time.monotonic()
-    outcome = embed_all([entry.text for entry in batch], bill.ask, asking.settings.embedding_max_tokens, asking.sizer)
+    try:
+        outcome = embed_all([entry.text for entry in batch], bill.ask, asking.settings.embedding_max_tokens, asking.sizer)
+    except Exception:
+        # Some of its requests may have been answered, and are paid for.
+        _store(asking, {}, bill)
+        raise
     _store(asking, {batch[number].digest: vector for number, vector in outcome.vectors.items()}, bill)
     results: dict[int, Exception | Again] = {**outcome.refusals}
     for number, fault in outcome.unusable.items():
