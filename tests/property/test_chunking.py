@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.edited_texts import SHAPES, changed, paginated, text_of, with_a_paragraph
 from worker.domain.chunking import chunk
 from worker.domain.graphemes import starts
-from worker.domain.text import Block, DocumentText, assemble
+from worker.domain.text import Block, DocumentText, assemble, is_visible
 
 # The rules of Unicode themselves.
 CLUSTER = regex.compile(r"\X")
@@ -42,12 +42,13 @@ def test_chunks_reproduce_and_cover_the_document(texts: list[str], limits: tuple
         assert piece.ordinal == ordinal
         assert piece.text == whole.text[piece.char_start : piece.char_end]
         assert 0 < len(piece.text) <= size
-        assert not whole.text[end : max(end, piece.char_start)].strip(), "text between two chunks is lost"
+        assert not is_visible(whole.text[end : max(end, piece.char_start)]), "text between two chunks is lost"
+        assert is_visible(piece.text)
         assert piece.char_end > end, "a chunk lies inside the one before it"
         if chunks[ordinal - 1].char_end > piece.char_start and ordinal:
             assert chunks[ordinal - 1].char_end - piece.char_start <= overlap
         end = piece.char_end
-    assert not whole.text[end:].strip()
+    assert not is_visible(whole.text[end:])
 
 
 @given(BLOCKS, sizes())

@@ -25,7 +25,7 @@ def delimited(folder: Path, text: str | bytes, name: str = "a.csv") -> Extractio
 
 def long_table(rows: list[list[str]]) -> Extraction:
     builder = BlockBuilder(Limits())
-    writer = TableWriter(builder, 1_000_000)
+    writer = TableWriter(builder, Limits())
     for row in rows:
         writer.add(list(enumerate(row)))
     writer.finish()

@@ -22,7 +22,7 @@ from itertools import pairwise
 
 from worker.domain.boundaries import HIGHEST, LINES, SENTENCES, SPACES, Boundaries, find, skip_space
 from worker.domain.graphemes import joined, starts
-from worker.domain.text import DocumentText
+from worker.domain.text import DocumentText, is_visible
 
 # The reach to each side, as a share of the longest piece. Measured at 4000/400: chunks of 40 documents, and how many insertions
 # of a paragraph, on the first page or anywhere, changed more than 3 chunks: 0.4 gives 362, 0.1 and 0.1 %; 0.45 352, 0.2 and
@@ -46,7 +46,7 @@ class Chunk:
 def chunk(document: DocumentText, size: int = 4000, overlap: int = 400) -> list[Chunk]:
     """Cut the document text into chunks of at most ``size`` characters, each beginning with up to ``overlap`` of the one before.
 
-    All text but white space is in a chunk; no chunk lies inside the one before it; a text of at most ``size`` is one chunk.
+    All text that a reader sees is in a chunk, and no chunk is without any; no chunk lies inside the one before it; a text of at most ``size`` is one chunk.
 
     Raises:
         ValueError: ``overlap`` is not from 0 to half of ``size``.
@@ -67,7 +67,7 @@ def chunk(document: DocumentText, size: int = 4000, overlap: int = 400) -> list[
     chunks: list[Chunk] = []
     for start, end in pairwise(cuts):
         piece = text[start:end]
-        if not piece.strip():
+        if not is_visible(piece):
             continue
         first = start + len(piece) - len(piece.lstrip())
         last = end - (len(piece) - len(piece.rstrip()))

@@ -82,6 +82,15 @@ def container_types(path: Path) -> tuple[str, str]:
     return "", next((media_type for name, media_type in _TELLING_PARTS if name in names), "application/zip")
 
 
+def unpacked_bytes(path: Path) -> int:
+    """The bytes of a container's entries, as its directory declares them; 0 for a directory that can't be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except _ZIP_ERRORS:
+        return 0
+
+
 def _refuse_countless_entries(path: Path) -> None:
     """Look at the record behind the directory (APPNOTE.TXT 4.3.14, 4.3.16) before zipfile reads the directory as a whole."""
     with path.open("rb") as file:

@@ -109,7 +109,7 @@ def _tables(decoded: Decoded, start: int, dialect: Dialect, limits: Limits) -> E
     builder = BlockBuilder(limits)
     if decoded.guessed:
         builder.warn(f"the encoding was guessed: {decoded.encoding}")
-    table = TableWriter(builder, limits.max_text_chars)
+    table = TableWriter(builder, limits)
     for record in dialect.records(decoded.text, start):
         cells = [(column, text) for column, field in enumerate(record) if (text := " ".join(field.split()))]
         if cells:

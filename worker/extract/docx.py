@@ -64,6 +64,8 @@ def _read(package: Package, builder: BlockBuilder, limits: Limits, embedded: boo
     builder.leave_headings()
     for text in _margins(package, "footer", source, builder):
         builder.add(text, "note")
+    if source.numbering.cut:
+        builder.warn("long labels of list items were cut")
     cores = [part for part in package.related("core-properties", "") if part.lower().endswith(".xml")]
     title, metadata = title_and_metadata(
         package.root_or_none(cores[0], builder) if cores else None, _language(package, styles, builder)

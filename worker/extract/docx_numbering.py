@@ -7,15 +7,19 @@ counting each other's numbers, as in Word; a list that overrides a start begins 
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
+from worker.extract.blocks import clean, shortened
 from worker.extract.docx_number_formats import formatted
 from worker.extract.docx_styles import Style, Styles, W, number, value_of
 
 LEVELS = 9
 _PLACE = re.compile("%([1-9])")
-_LONGEST_TEMPLATE = 100
+# Characters of a label's template, and of a printed label: "CHAPTER XXXVIII – " has 18. Each list item repeats its label, so
+# that a small file of a long one would be a large text.
+_LONGEST_TEMPLATE, _LONGEST_LABEL = 100, 40
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014")
 _SUFFIXES = {"nothing": "", "space": " "}
 
@@ -50,18 +54,22 @@ class Numbering:
     """The lists of one document, and how far each has counted."""
 
     def __init__(self, root: Any, styles: Styles) -> None:
-        self._root = root
         self._styles = styles
         children = list(root) if root is not None else []
         self._definitions = {child.get(f"{W}abstractNumId", ""): child for child in children if child.tag == f"{W}abstractNum"}
         self._elements = {child.get(f"{W}numId", ""): child for child in children if child.tag == f"{W}num"}
         self._lists: dict[str, _List | None] = {}
+        self._levels: dict[str, dict[int, Level]] = {}
         self._counts: dict[str, list[int | None]] = {}
         self._begun: set[tuple[str, int]] = set()
+        # The lists with a label that was cut.
+        self.cut: set[str] = set()
 
     def afresh(self) -> Numbering:
         """The same lists, not counted yet: a header, a note and a comment have numbers of their own."""
-        return Numbering(self._root, self._styles)
+        fresh = copy(self)
+        fresh._counts, fresh._begun = {}, set()
+        return fresh
 
     def label(self, style: Style, properties: Any) -> str:
         """Count one paragraph and return what is printed in front of it, the space behind it included; "" outside lists.
@@ -85,7 +93,13 @@ class Numbering:
         level = (level or 0) if at is None else at
         if level not in found.levels:
             return ""
-        return _printed(found.levels, level, self._count(list_id, found, level))
+        printed = _printed(found.levels, level, self._count(list_id, found, level))
+        text = shortened(printed, _LONGEST_LABEL)
+        if not text:
+            return ""
+        if len(text) < len(printed):
+            self.cut.add(list_id)
+        return text + found.levels[level].suffix
 
     def _count(self, list_id: str, found: _List, level: int) -> list[int | None]:
         counts = self._counts.setdefault(found.definition, [None] * LEVELS)
@@ -114,7 +128,9 @@ class Numbering:
         root = self._definitions.get(definition)
         if root is None:
             return None
-        levels = dict(_levels(root))
+        if definition not in self._levels:
+            self._levels[definition] = dict(_levels(root))
+        levels = dict(self._levels[definition])
         starts = {}
         for override in element.iterchildren(f"{W}lvlOverride"):
             levels.update(_levels(override))
@@ -150,14 +166,12 @@ def _printed(levels: dict[int, Level], level: int, counts: list[int | None]) -> 
     if own.format == "bullet":
         # The character itself belongs to a font of symbols, often in the private use area, or is an "o".
         text = own.template.strip()
-        text = text if text in _DASHES else "•"
-    else:
+        return text if text in _DASHES else "•"
 
-        def place(match: re.Match[str]) -> str:
-            at = int(match[1]) - 1
-            if at > level or at not in levels:
-                return ""
-            return formatted(counts[at] or 0, "decimal" if own.legal else levels[at].format)
+    def place(match: re.Match[str]) -> str:
+        at = int(match[1]) - 1
+        if at > level or at not in levels:
+            return ""
+        return formatted(counts[at] or 0, "decimal" if own.legal else levels[at].format)
 
-        text = _PLACE.sub(place, own.template).strip()
-    return text + own.suffix if text else ""
+    return clean(_PLACE.sub(place, own.template))

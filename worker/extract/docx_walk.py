@@ -7,7 +7,7 @@ a field's result is read and its instruction is not. Text boxes, charts and note
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO, Any
 
@@ -42,6 +42,8 @@ class Source:
     notes: dict[tuple[str, str], tuple[Any, str]]
     limits: Limits
     read_docx: Callable[[IO[bytes]], None] | None
+    # Parts that were read: a reference that repeats, in one note after another too, repeats no text.
+    seen: set[str] = field(default_factory=set)
 
 
 class Walk:
@@ -54,8 +56,6 @@ class Walk:
         self._part = part
         # What a paragraph or table refers to or anchors, to be read behind it: text boxes, references.
         self._pending: list[Any] = []
-        # Parts that were read: a reference that repeats repeats no text.
-        self._seen: set[str] = set()
 
     def body(self, container: Iterable[Any]) -> None:
         """Read the blocks in an element: a body, a content control, a cell that lays out a page, a text box."""
@@ -80,9 +80,8 @@ class Walk:
     @staticmethod
     def plain(element: Any, source: Source, part: str, warn: Callable[[str], None]) -> str:
         """All text in an element of a part, a paragraph a line. Its lists are counted from their start."""
-        builder = BlockBuilder(source.limits)
-        lists = source.numbering.afresh()
-        walk = Walk(builder, Source(source.package, source.styles, lists, {}, source.limits, None), part)
+        builder = BlockBuilder(source.limits, for_part=True)
+        walk = Walk(builder, replace(source, numbering=source.numbering.afresh(), notes={}, read_docx=None), part)
         walk.body(element)
         for warning in builder.warnings:
             warn(warning)
@@ -150,9 +149,9 @@ class Walk:
     def _target(self, identity: str) -> str | None:
         """The part that a relationship of this part leads to, None where it was read or does not exist."""
         found = self._source.package.relationships(self._part).get(identity)
-        if found is None or found.part in self._seen:
+        if found is None or found.part in self._source.seen:
             return None
-        self._seen.add(found.part)
+        self._source.seen.add(found.part)
         return found.part
 
     def _graphic(self, identity: str) -> None:

@@ -16,7 +16,7 @@ from lxml import etree
 from worker.domain.errors import Rejected
 from worker.domain.text import Extraction, Metadata
 from worker.extract import html
-from worker.extract.blocks import NO_METADATA, BlockBuilder, Limits
+from worker.extract.blocks import NO_METADATA, BlockBuilder, Limits, shortened_line
 from worker.extract.encodings import decode, wide_encoding
 from worker.extract.mail_fields import MAX_FIELD_BYTES, decode_field, decode_text, iso_date
 from worker.extract.mime import MAX_HEADER_BYTES, Part, read_part
@@ -207,7 +207,8 @@ class _Reader:
         if isinstance(name, bytes):
             name = decode_field(name[: 10 * _NAME_CHARACTERS])
         if name:
-            enclosed.names.append(f"{name[:_NAME_CHARACTERS]} ({part.media_type[:_NAME_CHARACTERS]})")
+            kind = shortened_line(part.media_type, _NAME_CHARACTERS)
+            enclosed.names.append(f"{shortened_line(name, _NAME_CHARACTERS)} ({kind})")
 
     def _note_other_fields(self, mail: Part) -> None:
         """Fields that people may look for (Message-ID, Newsgroups, Reply-To, Organization), behind the text."""

@@ -6,6 +6,7 @@ change every line behind it, and with them every chunk and its embedding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 from worker.domain.errors import NoText, Rejected
 from worker.domain.text import Extraction
 from worker.extract import text as plain_text
-from worker.extract.blocks import BlockBuilder, Limits
+from worker.extract.blocks import BlockBuilder, Limits, shortened_line
+from worker.extract.embedded_data import is_base64
 from worker.extract.encodings import decode
 from worker.extract.json_walk import Event, walk
 
@@ -25,6 +27,10 @@ _LINE_CHARACTERS = 500
 _PROSE_CHARACTERS = 200
 # Deeper paths are shown without their middle, or else a file of brackets alone would be a text of quadratic length.
 _PATH_START, _PATH_END = 4, 12
+# A name longer than this is written in full once, and cut in the paths after that, or else a small file would be a large text.
+_NAME_CHARACTERS = 60
+# The key under which notebooks and mails in JSON hold a picture or another file; SVG is text.
+_FILE_KEY = re.compile(r"(?:image/(?!svg)|audio/|video/|font/|application/(?:pdf|zip|octet-stream|vnd\.openxml))[\w.+-]*")
 # Of a line whose events are kept while it is found to be whole; a longer one is walked twice.
 _KEPT_CHARACTERS = 100_000
 
@@ -134,6 +140,7 @@ class _Writer:
         # Whether the last line is a list of scalars of the innermost array, which the next one joins.
         self._list_grows = False
         self._in_record = False
+        self._long_names: dict[str, str] = {}
 
     def write(self, events: Iterable[Event]) -> None:
         """Write whole values, each in blocks of its own.
@@ -189,8 +196,13 @@ class _Writer:
 
     def _value(self, event: Event) -> None:
         outer = self._open[-1] if self._open else None
+        is_first = outer is None or outer.empty or event.key is not None
         if outer:
             outer.empty = False
+        if self._is_file(event):
+            # Older notebooks divide a file into strings, one per line of base64.
+            self._builder.leave_out(is_first)
+            return
         if event.key is not None:
             self._names.append(event.key)
             self.deepest = max(self.deepest, len(self._names))
@@ -206,6 +218,11 @@ class _Writer:
             self._list_grows = outer is not None and outer.is_array
         if event.key is not None:
             self._names.pop()
+
+    def _is_file(self, event: Event) -> bool:
+        """Whether a value is the base64 of a file whose type its key names."""
+        key = event.key if event.key is not None else self._names[-1] if self._names else ""
+        return event.kind == "string" and _FILE_KEY.fullmatch(key) is not None and is_base64(event.text)
 
     def _prose(self, text: str) -> None:
         self._flush()
@@ -225,7 +242,14 @@ class _Writer:
         names = self._names
         if len(names) > _PATH_START + _PATH_END:
             names = [*names[:_PATH_START], "…", *names[-_PATH_END:]]
-        return ".".join(names)
+        return ".".join(name if len(name) <= _NAME_CHARACTERS else self._shown(name) for name in names)
+
+    def _shown(self, name: str) -> str:
+        """A long name in full where it is met first, else its beginning."""
+        if name in self._long_names:
+            return self._long_names[name]
+        self._long_names[name] = f"{shortened_line(name[: 2 * _NAME_CHARACTERS], _NAME_CHARACTERS) or ''}…"
+        return name
 
     def _flush(self) -> None:
         self._list_grows = False

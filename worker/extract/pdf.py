@@ -79,7 +79,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
         if limits.pdf_engine == "pdfminer":
             pages = _second_reading(path, limits)
         else:
-            pages = {number: _read(document, number) for number in range(len(document))}
+            pages = _read_all(document, limits)
     finally:
         document.close()
     if limits.pdf_engine == "auto":
@@ -91,6 +91,21 @@ def _refusal(error: pypdfium2.PdfiumError) -> Rejected:
     if error.err_code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
         return Rejected("encrypted", "the PDF needs a password")
     return Rejected("damaged", "the PDF cannot be read")
+
+
+def _read_all(document: pypdfium2.PdfDocument, limits: Limits) -> dict[int, _Page]:
+    """All pages by pdfium.
+
+    Raises:
+        Rejected: ``bomb`` or ``too_large``, as soon as half of the text so far would be too much: headers and footers repeat.
+    """
+    pages = {}
+    characters = 0
+    for number in range(len(document)):
+        pages[number] = _read(document, number)
+        characters += len(pages[number].text)
+        limits.check(characters // 2)
+    return pages
 
 
 def _read(document: pypdfium2.PdfDocument, number: int) -> _Page:

@@ -43,7 +43,11 @@ def extract(path: Path, limits: Limits) -> Extraction:
     count = len(presentation.slides)
     if count > limits.max_pages:
         raise Rejected("too_many_pages", f"the file has more than {limits.max_pages} slides")
+    # Parts that were read: what refers to one more than once, a slide in the list of slides too, repeats no text.
+    seen: set[str] = set()
     for number, slide in enumerate(presentation.slides, 1):
+        if _was_seen(slide.part, seen):
+            continue
         builder.leave_headings()
         title = slide.shapes.title
         if title is not None:
@@ -51,11 +55,11 @@ def extract(path: Path, limits: Limits) -> Extraction:
         for shape in _shapes(slide.shapes.element):
             if title is None or shape is not title.element:
                 _shape(shape, builder, number)
-                _graphics(shape, slide.part, builder, number)
-        if slide.has_notes_slide:
+                _graphics(shape, slide.part, builder, number, seen)
+        if slide.has_notes_slide and not _was_seen(slide.notes_slide.part, seen):
             for shape in _shapes(slide.notes_slide.shapes.element):
                 builder.add(_text(shape), "note", number)
-        _comments(slide.part, builder, number)
+        _comments(slide.part, builder, number, seen)
     if builder.empty and any(next(slide.shapes.element.iter(f"{_P}pic"), None) is not None for slide in presentation.slides):
         raise NoText("needs_ocr", "the slides hold images and no text")
     # python-pptx's core_properties invents some, title included, where the file has none.
@@ -63,6 +67,13 @@ def extract(path: Path, limits: Limits) -> Extraction:
     language = next((run.get("lang") for run in presentation.element.iter(f"{_A}defRPr") if run.get("lang")), None)
     named, metadata = title_and_metadata(_root(cores[0], builder) if cores else None, language)
     return builder.finish(sniff.OOXML + "presentationml.presentation", "python-pptx", named, count, metadata)
+
+
+def _was_seen(part: Any, seen: set[str]) -> bool:
+    """Whether a part was read before; from now on it was."""
+    known = part.partname in seen
+    seen.add(part.partname)
+    return known
 
 
 def _shapes(tree: Any) -> Iterator[Any]:
@@ -95,19 +106,20 @@ def _cell(cell: Any) -> str:
     return "" if merged else " ".join(_text(cell).split())
 
 
-def _graphics(shape: Any, slide: Any, builder: BlockBuilder, number: int) -> None:
+def _graphics(shape: Any, slide: Any, builder: BlockBuilder, number: int, seen: set[str]) -> None:
     """The words of the charts and diagrams in a shape, which stand in parts of their own."""
     for reference in shape.iter(*REFERENCES):
         relationship = slide.rels.get(reference.get(REFERENCES[reference.tag], ""))
-        if relationship is not None and not relationship.is_external:
+        if relationship is not None and not relationship.is_external and not _was_seen(relationship.target_part, seen):
             root = _root(relationship.target_part, builder)
             builder.add("" if root is None else words(root), "paragraph", number)
 
 
-def _comments(slide: Any, builder: BlockBuilder, number: int) -> None:
+def _comments(slide: Any, builder: BlockBuilder, number: int, seen: set[str]) -> None:
     """The comments on a slide, in the old form (``p:text``) or the new one (paragraphs)."""
     for relationship in slide.rels.values():
-        if relationship.reltype.endswith("/comments") and not relationship.is_external:
+        found = relationship.reltype.endswith("/comments") and not relationship.is_external
+        if found and not _was_seen(relationship.target_part, seen):
             root = _root(relationship.target_part, builder)
             for text in root.iter(f"{_P}text", f"{_A}p") if root is not None else ():
                 builder.add(text.text or "" if text.tag == f"{_P}text" else _line(text), "note", number)

@@ -27,7 +27,7 @@ from worker import telemetry
 from worker.domain.errors import Rejected, TransientError, Unavailable
 from worker.domain.text import Reading
 from worker.extract.reading import Order
-from worker.extract.sandbox_wire import decode_answer
+from worker.extract.sandbox_wire import RefusedAnswer, decode_answer
 
 log = telemetry.get_logger(__name__)
 
@@ -249,4 +249,9 @@ def _verdict(answer: bytes, reply: dict[str, Any], order: Order) -> Reading:
         if -reply["exit"] in _FROM_OUTSIDE:
             raise TransientError("crashed", f"the parser was killed while it read the file ({how})")
         raise Rejected("crashed", f"the parser crashed on the file ({how})")
-    return decode_answer(answer, order.max_text_chars, order.chunk_size)
+    try:
+        return decode_answer(answer, order.max_text_chars, order.chunk_size)
+    except RefusedAnswer as error:
+        # The name of the field only: what the field holds is text of the document.
+        log.warning("the parser's answer was refused", extra={"field": error.field})
+        raise

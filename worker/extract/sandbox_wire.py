@@ -7,15 +7,28 @@ over would be.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
 from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
 from worker.domain.text import Metadata, Reading, Section, Span
-from worker.extract.blocks import clean
+from worker.extract.blocks import clean, shortened_line
 
-_MESSAGE = 300
+# Characters of an error's code and message.
+_CODE, _MESSAGE = 40, 300
+
+
+class RefusedAnswer(Rejected):
+    """An answer that no honest child writes. ``field`` is the name of the field that is wrong, None for what is no answer."""
+
+    def __init__(self, field: str | None) -> None:
+        about = f" (the field {field!r} is not as it should be)" if field else ""
+        super().__init__("crashed", f"the parser ended without a readable answer{about}")
+        self.args = (field,)
+        self.field = field
 
 
 def encode_result(reading: Reading) -> bytes:
@@ -41,7 +54,8 @@ def encode_result(reading: Reading) -> bytes:
 
 def encode_error(error: PermanentError) -> bytes:
     """The bytes of a typed refusal."""
-    return json.dumps({"error": type(error).__name__, "code": error.code, "message": error.message}).encode()
+    message = shortened_line(error.message, _MESSAGE) or ""
+    return json.dumps({"error": type(error).__name__, "code": error.code, "message": message}).encode()
 
 
 def decode_answer(data: bytes, max_text_chars: int, chunk_size: int) -> Reading:
@@ -55,41 +69,75 @@ def decode_answer(data: bytes, max_text_chars: int, chunk_size: int) -> Reading:
         if "error" in answer:
             raise _error(answer)
         reading = _reading(answer, chunk_size)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-        raise Rejected("crashed", "the parser ended without a readable answer") from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise RefusedAnswer(error.name if isinstance(error, _BadField) else None) from None
     if len(reading.text) > max_text_chars:
         raise Rejected("too_large", f"the file holds more than {max_text_chars} characters of text")
     return reading
 
 
+class _BadField(ValueError):
+    """A field of an answer does not hold what it should."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@contextmanager
+def _field(name: str) -> Iterator[None]:
+    """Name the field in what is raised about it.
+
+    Raises:
+        _BadField: anything is wrong with the field.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise _BadField(name) from error
+
+
 def _error(answer: dict[str, Any]) -> PermanentError:
-    code, message = _text(answer["code"])[:40], _text(answer["message"])[:_MESSAGE]
-    if not code.replace("_", "").isalnum():
-        raise ValueError("not a code")
-    if answer["error"] == "Unsupported":
-        return Unsupported(message, code)
-    return {"NoText": NoText, "Rejected": Rejected}[answer["error"]](code, message)
+    with _field("code"):
+        code = _text(answer["code"])
+        if len(code) > _CODE or not code.replace("_", "").isalnum():
+            raise ValueError("not a code")
+    with _field("message"):
+        message = shortened_line(_text(answer["message"]), _MESSAGE) or ""
+    with _field("error"):
+        if answer["error"] == "Unsupported":
+            return Unsupported(message, code)
+        return {"NoText": NoText, "Rejected": Rejected}[answer["error"]](code, message)
 
 
 def _reading(answer: dict[str, Any], chunk_size: int) -> Reading:
-    text = _text(answer["text"])
-    headings = [_optional(heading) for heading in answer["headings"]]
-    sections = tuple(
-        Section(*_range(start, end, len(text)), _count(page), headings[number]) for start, end, page, number in answer["sections"]
-    )
-    spans = tuple((_count(first), _count(last), *_range(start, end, len(text))) for first, last, start, end in answer["spans"])
-    _check(spans, chunk_size)
-    return Reading(
-        text,
-        sections,
-        spans,
-        _text(answer["media_type"]),
-        _text(answer["extractor"]),
-        _optional(answer["title"]),
-        _count(answer["page_count"]),
-        tuple(map(_text, answer["warnings"])),
-        Metadata(**{name: _optional(value) for name, value in answer["metadata"].items()}),
-    )
+    with _field("text"):
+        text = _text(answer["text"])
+    with _field("headings"):
+        headings = [_optional(heading) for heading in answer["headings"]]
+    with _field("sections"):
+        sections = tuple(
+            Section(*_range(start, end, len(text)), _count(page), headings[number])
+            for start, end, page, number in answer["sections"]
+        )
+    with _field("spans"):
+        spans = tuple(
+            (_count(first), _count(last), *_range(start, end, len(text))) for first, last, start, end in answer["spans"]
+        )
+        _check(spans, chunk_size)
+    strings = {}
+    for name in ("media_type", "extractor"):
+        with _field(name):
+            strings[name] = _text(answer[name])
+    with _field("title"):
+        title = _optional(answer["title"])
+    with _field("page_count"):
+        page_count = _count(answer["page_count"])
+    with _field("warnings"):
+        warnings = tuple(map(_text, answer["warnings"]))
+    with _field("metadata"):
+        metadata = Metadata(**{name: _optional(value) for name, value in answer["metadata"].items()})
+    return Reading(text, sections, spans, strings["media_type"], strings["extractor"], title, page_count, warnings, metadata)
 
 
 def _check(spans: tuple[Span, ...], chunk_size: int) -> None:

@@ -16,8 +16,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from worker.domain.errors import Rejected
-from worker.extract.blocks import BlockBuilder
+from worker.extract.blocks import BlockBuilder, Limits
 
 # The cells of a row that have text, on one line each: (column, text), columns rising.
 Row = Sequence[tuple[int, str]]
@@ -40,10 +39,11 @@ _SEPARATOR = " | "
 class TableWriter:
     """Takes the rows of a sheet or file in order and adds blocks to the builder."""
 
-    def __init__(self, builder: BlockBuilder, max_chars: int, page: int | None = None) -> None:
+    def __init__(self, builder: BlockBuilder, limits: Limits, page: int | None = None) -> None:
         self._builder = builder
         self._page = page
-        self._left = max_chars
+        self._limits = limits
+        self._characters = 0
         # Rows at the beginning, or behind an empty row, until it is known whether they begin a table of their own.
         self._waiting: list[Row] | None = []
         # The columns in use, once in order.
@@ -58,12 +58,11 @@ class TableWriter:
         """Take the next row; it has at least one cell.
 
         Raises:
-            Rejected: ``too_large``.
+            Rejected: ``too_large``, ``bomb``.
         """
         # Counted before anything is joined: a long text may be the text of every cell.
-        self._left -= sum([len(text) for _, text in row])
-        if self._left < 0:
-            raise Rejected("too_large", "the file's cells hold more characters of text than allowed")
+        self._characters += sum([len(text) for _, text in row])
+        self._limits.check(self._characters)
         if self._waiting is None:
             self._write(self._render(row))
             return

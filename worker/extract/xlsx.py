@@ -99,7 +99,7 @@ class _Workbook:
         )
 
     def _sheet(self, number: int, name: str, part: str, cells: Cells) -> None:
-        table = TableWriter(self._builder, self._limits.max_text_chars, number)
+        table = TableWriter(self._builder, self._limits, number)
         previous = None
         for row, found in self._rows(part, cells):
             if previous is None:

@@ -32,6 +32,8 @@ _PERCENT_DECIMALS = re.compile(r"\.([0#?]+)")
 _MAX_CODE = 1000
 _MAX_DAY = 2_958_465  # 9999-12-31
 _DAY_SECONDS = 86_400
+# From here on Excel itself knows no more digits, and a number has up to 308 of them.
+_MOST_PERCENT = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,11 @@ def shown(value: float, format: NumberFormat | None, date1904: bool) -> str:
     """The number as the cell shows it. A number that the format can't show (a date before the first) is shown as General."""
     if format is None or not math.isfinite(value):
         return general(value)
-    if format.percent is not None:
+    if format.percent is not None and abs(value) < _MOST_PERCENT:
         # Excel rounds halves up, of the 15 digits that it knows: 0.125 is 13%.
         return f"{value * 100 * (1 + 1e-14):.{format.percent}f}%"
+    if format.percent is not None:
+        return general(value)
     first = 0 if date1904 else 1
     if value < 0 or value >= _MAX_DAY + 1 or (format.date and value < first):
         return general(value)
