@@ -1,5 +1,7 @@
 """Objects in S3: one GET that is pinned to what it returned, streamed to a file, with a size limit; and what a bucket lists.
 
+An object that was put with a Content-Encoding is stored as what it holds: its key, its type and its readers are about that.
+
 A single GET is a consistent snapshot of one version (Amazon S3 User Guide, "Amazon S3 data consistency model"); ETag and
 VersionId of that answer are recorded with what was read.
 """
@@ -17,11 +19,14 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.domain.errors import Rejected, Unavailable
+from worker.domain.content_encoding import BrokenCoding, UnknownCoding, decoded
+from worker.domain.errors import Rejected, Unavailable, Unsupported
 from worker.domain.reconciling import Listed
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _BLOCK = 1 << 20
 
@@ -43,9 +48,10 @@ class ObjectFacts:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What was read: the object's facts, and the sha256 of its bytes."""
+    """What was read: the object's facts, and the size and the sha256 of the bytes that it holds, its Content-Encoding undone."""
 
     facts: ObjectFacts
+    size: int
     sha256: bytes
 
 
@@ -80,7 +86,9 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
 
     Raises:
         ObjectMissing: S3 answered 404 for the key (not for the bucket).
-        TooLarge: before it is read, or as soon as more has come than was announced.
+        TooLarge: before it is read, or as soon as more has come than was announced, or unpacks to more.
+        RejectedUnread: ``damaged``, the bytes are not what its Content-Encoding says.
+        UnsupportedUnread: there is no decoder for its Content-Encoding.
         Archived: it must be restored first.
         Unavailable: ``access_denied``, ``bucket_missing``: somebody must act, and then it goes on by itself;
             ``s3_unavailable``: no answer, or one that broke off; ``worker_disk``: this worker can't keep the bytes.
@@ -91,14 +99,7 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
         if facts.size > max_bytes:
             answer["Body"].close()
             raise TooLarge(facts, max_bytes)
-        digest = hashlib.sha256()
-        count = 0
-        for block in answer["Body"].iter_chunks(_BLOCK):
-            count += len(block)
-            if count > max_bytes:  # whatever the server said before
-                raise TooLarge(replace(facts, size=count), max_bytes)
-            digest.update(block)
-            _write(target, block)
+        return _read(answer, facts, target, max_bytes)
     except ClientError as error:
         if _code(error) == "InvalidObjectState":
             raise Archived(head(bucket, key)) from error
@@ -109,7 +110,36 @@ def download(bucket: str, key: str, target: BinaryIO, max_bytes: int) -> Downloa
         raise _translate(error, bucket) from error
     except (BotoCoreError, OSError) as error:
         raise _no_answer(error) from error
-    return Download(facts, digest.digest())
+
+
+def _read(answer: GetObjectOutputTypeDef, facts: ObjectFacts, target: BinaryIO, max_bytes: int) -> Download:
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        for block in decoded(_counted(answer["Body"], facts, max_bytes), answer.get("ContentEncoding", "")):
+            size += len(block)
+            if size > max_bytes:
+                raise TooLarge(facts, max_bytes, unpacked=True)
+            digest.update(block)
+            _write(target, block)
+    except BrokenCoding as error:
+        message = f"the object's Content-Encoding is {error.coding}, and its bytes break off or are damaged: upload it again"
+        raise RejectedUnread("damaged", message, facts) from error
+    except UnknownCoding as error:
+        raise UnsupportedUnread(error.coding, facts) from error
+    finally:
+        answer["Body"].close()
+    return Download(facts, size, digest.digest())
+
+
+def _counted(body: StreamingBody, facts: ObjectFacts, max_bytes: int) -> Iterator[bytes]:
+    """The blocks of an answer, until there are too many."""
+    count = 0
+    for block in body.iter_chunks(_BLOCK):
+        count += len(block)
+        if count > max_bytes:  # whatever the server said before
+            raise TooLarge(replace(facts, size=count), max_bytes)
+        yield block
 
 
 def _write(target: BinaryIO, block: bytes) -> None:
@@ -182,11 +212,20 @@ class RejectedUnread(Rejected):
         self.facts = facts
 
 
+class UnsupportedUnread(Unsupported):
+    """The object was not read, because there is no decoder for its Content-Encoding. ``facts`` tell what it is."""
+
+    def __init__(self, coding: str, facts: ObjectFacts) -> None:
+        super().__init__(f"no decoder reads the object's Content-Encoding, {coding}: upload it without one, or with gzip")
+        self.facts = facts
+
+
 class TooLarge(RejectedUnread):
     """The object is over the limit."""
 
-    def __init__(self, facts: ObjectFacts, max_bytes: int) -> None:
-        message = f"the object has {facts.size:,} bytes, over LEX_INGEST_MAX_OBJECT_BYTES={max_bytes:,}"
+    def __init__(self, facts: ObjectFacts, max_bytes: int, unpacked: bool = False) -> None:
+        size = "unpacks to more bytes than" if unpacked else f"has {facts.size:,} bytes, over"
+        message = f"the object {size} LEX_INGEST_MAX_OBJECT_BYTES={max_bytes:,}"
         super().__init__("too_large", message, facts)
 
 

@@ -171,8 +171,8 @@ class Settings:
     extract_timeout: float = _variable(
         "LEX_INGEST_EXTRACT_TIMEOUT",
         300.0,
-        "seconds that reading one file may take, at most",
-        number(1, 1200, "seconds"),  # a task is told to end after 25 minutes (worker.celery_config)
+        "seconds of CPU time that reading one file may take, at most; four times that of wall time",
+        number(1, 1200, "seconds"),
     )
     extract_memory: int = _variable(
         "LEX_INGEST_EXTRACT_MEMORY",

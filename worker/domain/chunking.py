@@ -46,7 +46,8 @@ class Chunk:
 def chunk(document: DocumentText, size: int = 4000, overlap: int = 400) -> list[Chunk]:
     """Cut the document text into chunks of at most ``size`` characters, each beginning with up to ``overlap`` of the one before.
 
-    All text that a reader sees is in a chunk, and no chunk is without any; no chunk lies inside the one before it; a text of at most ``size`` is one chunk.
+    All text that a reader sees is in a chunk, and no chunk is without any. No chunk lies inside the one before it. A text of at
+    most ``size`` is one chunk.
 
     Raises:
         ValueError: ``overlap`` is not from 0 to half of ``size``.

@@ -68,8 +68,13 @@ class Numbering:
     def afresh(self) -> Numbering:
         """The same lists, not counted yet: a header, a note and a comment have numbers of their own."""
         fresh = copy(self)
-        fresh._counts, fresh._begun = {}, set()
+        fresh.restart()
         return fresh
+
+    def restart(self) -> None:
+        """Forget how far each list has counted."""
+        self._counts = {}
+        self._begun = set()
 
     def label(self, style: Style, properties: Any) -> str:
         """Count one paragraph and return what is printed in front of it, the space behind it included; "" outside lists.

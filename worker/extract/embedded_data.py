@@ -112,7 +112,7 @@ def is_base64(text: str) -> bool:
 
 
 def _is_mixed(digits: str) -> bool:
-    """Whether capitals, small letters and figures have the shares that they have in data: a third of what chance gives, or more."""
+    """Whether capitals, small letters and figures have at least a quarter of the shares that chance gives them."""
     length = len(digits)
     capitals, figures = sum(map(str.isupper, digits)), sum(map(str.isdigit, digits))
     small = sum(map(str.islower, digits))

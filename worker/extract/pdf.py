@@ -76,10 +76,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
         if len(document) > limits.max_pages:
             raise Rejected("too_many_pages", f"the file has more than {limits.max_pages} pages")
         title, metadata = document.get_metadata_value("Title"), pdf_facts.metadata(document)
-        if limits.pdf_engine == "pdfminer":
-            pages = _second_reading(path, limits)
-        else:
-            pages = _read_all(document, limits)
+        pages = _second_reading(path, limits) if limits.pdf_engine == "pdfminer" else _read_all(document, limits)
     finally:
         document.close()
     if limits.pdf_engine == "auto":

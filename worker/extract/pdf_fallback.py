@@ -38,7 +38,7 @@ class SecondReading:
 
 
 def read_pages(path: Path, wanted: set[int] | None, max_pages: int, seconds: float | None) -> SecondReading:
-    """Read some pages, or all, for so many seconds of wall time at most; what was read by then is given.
+    """Read some pages, or all, for so many seconds of CPU time at most; what was read by then is given.
 
     Raises:
         Rejected: ``encrypted``, ``damaged``, ``too_many_pages``.

@@ -14,12 +14,16 @@ from worker.domain.text import Reading, assemble
 from worker.extract import registry
 from worker.extract.blocks import Limits
 
+# Reading that sleeps, or gets hardly any time of a busy machine, is ended after so many times its CPU limit of wall time.
+WALL_FACTOR = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """How to read one file: a hint at its name, what it may cost, how to cut it.
 
-    ``timeout`` is in seconds of wall time, ``memory`` in bytes of address space beside what the server has, sizes in characters.
+    ``timeout`` is in seconds of CPU time; ``WALL_FACTOR`` times that is its limit of wall time. ``memory`` is in bytes of address
+    space beside what the server has, sizes are in characters.
     """
 
     name: str

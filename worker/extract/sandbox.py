@@ -26,22 +26,20 @@ from typing import Any
 from worker import telemetry
 from worker.domain.errors import Rejected, TransientError, Unavailable
 from worker.domain.text import Reading
-from worker.extract.reading import Order
+from worker.extract.reading import WALL_FACTOR, Order
 from worker.extract.sandbox_wire import RefusedAnswer, decode_answer
 
 log = telemetry.get_logger(__name__)
 
 _START_SECONDS = 30.0
-# How long after its own time limit the server may take to say that the child is dead.
+# How long after the wall limit the server may take to say that the child is dead.
 _GRACE_SECONDS = 5.0
 _REPLY_BYTES = 4096
 _READ_BYTES = 1_048_576
 _NAME_CHARACTERS = 1000
-# Of the memory that is allowed: so much in use, and the crash was for want of more.
-_NEARLY_ALL = 0.8
-# Of the time that is allowed: so much at work on the file, and the file takes too long. With less the process was frozen, or had
-# to share its processor with too many, which is no verdict about the file.
-_AT_WORK = 0.5
+# If the child used more than this share of its memory limit, report the crash as out of memory. A buffer that grows by doubling
+# has a third of the limit when the limit refuses the next one.
+_OUT_OF_MEMORY = 0.3
 # JSON writes a character in at most 6 bytes of ASCII; blocks and paths add their own.
 _ANSWER_BYTES_PER_CHARACTER = 6
 _ANSWER_BYTES_BESIDES = 16_000_000
@@ -198,7 +196,7 @@ def _exchange(server: _Server, request: dict[str, Any], document: int) -> tuple[
 
 def _collect(server: _Server, request: dict[str, Any], reading: int) -> tuple[bytes, dict[str, Any]]:
     max_bytes = request["max_text_chars"] * _ANSWER_BYTES_PER_CHARACTER + _ANSWER_BYTES_BESIDES
-    deadline = time.monotonic() + request["timeout"] + _GRACE_SECONDS
+    deadline = time.monotonic() + WALL_FACTOR * request["timeout"] + _GRACE_SECONDS
     parts: list[bytes] = []
     count = 0
     poll = select.poll()
@@ -237,13 +235,15 @@ def _available(descriptor: int) -> bytes | None:
 
 
 def _verdict(answer: bytes, reply: dict[str, Any], order: Order) -> Reading:
-    if reply["exit"] == -signal.SIGXCPU or (reply["timed_out"] and reply["cpu"] > _AT_WORK * order.timeout):
-        raise Rejected("timeout", "reading the file takes longer than allowed")
+    if reply["exit"] == -signal.SIGXCPU or reply["timed_out"] == "cpu":
+        raise Rejected("timeout", f"reading the file takes more than {order.timeout:.0f} seconds of CPU time")
     if reply["timed_out"]:
-        raise TransientError("timeout", "reading the file took longer than allowed, and most of that was waiting")
+        # No verdict about the file: its reader was frozen, or had to share its processor with too many.
+        message = f"reading the file took more than {WALL_FACTOR * order.timeout:.0f} seconds, and most of that was waiting"
+        raise TransientError("timeout", message)
     if reply["exit"] != 0:
         # A C++ parser that gets no memory ends itself by a signal.
-        if reply["peak"] > _NEARLY_ALL * order.memory:
+        if reply["peak"] - reply["before"] > _OUT_OF_MEMORY * order.memory:
             raise Rejected("memory", "reading the file takes more memory than allowed")
         how = f"signal {-reply['exit']}" if reply["exit"] < 0 else f"exit code {reply['exit']}"
         if -reply["exit"] in _FROM_OUTSIDE:

@@ -22,18 +22,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from worker import process
 from worker.domain.errors import PermanentError, Rejected
 from worker.extract import registry
 from worker.extract.confinement import Confinement
-from worker.extract.reading import Order, read
+from worker.extract.reading import WALL_FACTOR, Order, read
 from worker.extract.sandbox_wire import encode_error, encode_result
 from worker.extract.warm_up import warm_up
 
 REQUEST_BYTES = 65_536
 _OPEN_FILES = 64
+# Seconds between two looks at a child's clock, at least.
+_SHORTEST_WAIT = 0.01
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     formats = added + registry.FORMATS
     registry.preload(formats)
     warm_up()
-    child = _Child(formats, Confinement(), _mapped())
+    child = _Child(formats, Confinement(), *_memory())
     # What is loaded now is shared with every child: no collection touches its pages.
     gc.collect()
     gc.freeze()
@@ -87,37 +89,55 @@ def _serve(
 ) -> dict[str, Any]:
     document, answer = descriptors
     order = Order(**{item.name: request[item.name] for item in fields(Order)})
-    started = time.monotonic()
+    deadline = time.monotonic() + WALL_FACTOR * order.timeout
     child = os.fork()
     if child == 0:
         control.close()
         ready.run(order, document, answer)
     os.close(document)
     os.close(answer)
-    timed_out = not _wait(child, control, started + float(request["timeout"]))
+    ended = _wait(child, control, order.timeout, deadline)
     _kill_group(child)
     _, status, usage = os.wait4(child, 0)
     _end_orphans()
     return {
         "id": request["id"],
         "exit": os.waitstatus_to_exitcode(status),
-        "timed_out": timed_out,
+        "timed_out": None if ended in ("exit", "closed") else ended,
         "peak": usage.ru_maxrss * 1024,
+        "before": ready.resident,
         "cpu": usage.ru_utime + usage.ru_stime,
     }
 
 
-def _wait(child: int, control: socket.socket, deadline: float) -> bool:
-    """Wait until the child ends (True), its time is over, or the worker closes the socket."""
+def _wait(child: int, control: socket.socket, seconds: float, deadline: float) -> Literal["exit", "cpu", "wall", "closed"]:
+    """Wait until the child ends, has had so many CPU seconds, has not ended at the deadline, or the worker closes the socket."""
     handle = os.pidfd_open(child)
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
         poll.register(control, select.POLLHUP)
-        ready = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-        return handle in ready
+        while True:
+            # The child can't use up its CPU time in less wall time than that, unless it has threads: RLIMIT_CPU ends those.
+            cpu_left, wall_left = seconds - _cpu_seconds(child), deadline - time.monotonic()
+            if cpu_left <= 0:
+                return "cpu"
+            if wall_left <= 0:
+                return "wall"
+            ready = dict(poll.poll(max(_SHORTEST_WAIT, min(cpu_left, wall_left)) * 1000))
+            if ready:
+                return "exit" if handle in ready else "closed"
     finally:
         os.close(handle)
+
+
+def _cpu_seconds(child: int) -> float:
+    """The CPU time of a child that is not reaped yet, by its own clock (clock_getcpuclockid(3), in Linux' encoding)."""
+    try:
+        return time.clock_gettime(~child << 3 | 2)
+    except OSError:
+        # It has just ended, and its handle says so.
+        return 0.0
 
 
 def _kill_group(child: int) -> None:
@@ -140,12 +160,14 @@ def _end_orphans() -> None:
 class _Child:
     """What a child does, and what the server got ready for it: a fresh child runs cold, and takes many times as long for it.
 
-    ``mapped`` is the bytes of address space that the server has, and every child with it: libraries map far more than they use.
+    ``mapped`` and ``resident`` are the bytes of address space and of memory that the server has, and every child with it:
+    libraries map far more than they use.
     """
 
     formats: tuple[registry.Format, ...]
     confinement: Confinement
     mapped: int
+    resident: int
 
     def run(self, order: Order, document: int, answer: int) -> NoReturn:
         """Read one document and write the answer; never returns into the server's loop."""
@@ -173,9 +195,10 @@ class _Child:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
 
 
-def _mapped() -> int:
-    """Bytes of address space that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+def _memory() -> tuple[int, int]:
+    """Bytes of address space and of memory that this process has."""
+    mapped, resident = Path("/proc/self/statm").read_text().split()[:2]
+    return int(mapped) * resource.getpagesize(), int(resident) * resource.getpagesize()
 
 
 def _read(path: Path, order: Order, formats: tuple[registry.Format, ...]) -> bytes:

@@ -15,9 +15,10 @@ class TimeIsUp(BaseException):
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise ``TimeIsUp`` in the block after so many seconds of wall time; None is no limit.
+    """Raise ``TimeIsUp`` in the block after so many seconds of this process' CPU time; None is no limit.
 
-    In the main thread alone, as in the sandbox's child; elsewhere there is no limit.
+    What is read of a file does not depend on how busy the machine is. The limit works in the main thread alone, as in the
+    sandbox's child; elsewhere there is none.
     """
     if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -26,10 +27,10 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise TimeIsUp
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, interrupt)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -14,7 +14,7 @@ from worker import telemetry
 from worker.domain.document import Status
 from worker.domain.errors import IngestError, TransientError, Unavailable
 from worker.domain.retrying import Decision, GiveUp, Park, Retry, decide
-from worker.objects import ObjectFacts, RejectedUnread
+from worker.objects import ObjectFacts, RejectedUnread, UnsupportedUnread
 from worker.settings import Settings
 from worker.store import chunks, gates, leases
 from worker.store.leases import Lease
@@ -46,7 +46,7 @@ def settle(lease: Lease, settings: Settings, error: Exception, read: ObjectFacts
     """
     error = _in_our_terms(error)
     decision = decide(error, lease.attempts, random.random())  # noqa: S311 - jitter, not a secret
-    about = error.facts if isinstance(error, RejectedUnread) else read
+    about = error.facts if isinstance(error, RejectedUnread | UnsupportedUnread) else read
     facts = object_columns(about) if about is not None else {}
     log.warning(
         "stage failed",
