@@ -17,13 +17,12 @@ from lxml import etree
 from worker.domain.errors import Rejected
 from worker.extract import ooxml
 from worker.extract.blocks import BlockBuilder
+from worker.extract.xml_errors import check_memory
 
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 _USUAL_MAIN = "word/document.xml"
 # How much of the body is in memory as a tree while it is read.
 _FEED_BYTES = 1_000_000
-# libxml2's error for memory that it could not get.
-_NO_MEMORY = 2
 
 
 class Relationship(NamedTuple):
@@ -68,7 +67,8 @@ class Package:
         """The root element of an XML part.
 
         Raises:
-            Rejected: ``damaged`` (no XML, or nested deeper than libxml2's 256 elements), ``memory``.
+            Rejected: ``damaged`` (no XML, or nested deeper than libxml2's 256 elements).
+            MemoryError: the parser ran out of memory.
         """
         try:
             return etree.fromstring(self.xml(part), _parser(etree.XMLParser))
@@ -154,6 +154,5 @@ def _parser(kind: Any, **options: Any) -> Any:
 
 
 def _refusal(error: etree.XMLSyntaxError) -> Rejected:
-    if error.code == _NO_MEMORY:
-        return Rejected("memory", "reading the file takes more memory than allowed")
+    check_memory(error)
     return Rejected("damaged", "a part is no well-formed XML, or nested deeper than 256 elements")

@@ -14,6 +14,8 @@ from docx.oxml.parser import parse_xml
 from docx.oxml.styles import CT_Style, CT_Styles
 from lxml import etree
 
+from worker.extract.xml_errors import check_memory
+
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MAX_DEPTH = 20
 
@@ -52,7 +54,8 @@ class Styles:
         self._default = ""
         try:
             root = parse_xml(part) if part else None
-        except etree.XMLSyntaxError:
+        except etree.XMLSyntaxError as error:
+            check_memory(error)
             # A text without its headings is worth more than none.
             root = None
         if isinstance(root, CT_Styles):

@@ -21,6 +21,7 @@ from worker.extract.encodings import decode, wide_encoding
 from worker.extract.mail_fields import MAX_FIELD_BYTES, decode_field, decode_text, iso_date
 from worker.extract.mime import MAX_HEADER_BYTES, Part, read_part
 from worker.extract.text import add_paragraphs
+from worker.extract.xml_errors import check_memory
 
 MAX_PARTS = 10_000
 MAX_DEPTH = 50
@@ -230,7 +231,8 @@ def _add_page(markup: str, builder: BlockBuilder) -> bool:
     """Add an HTML part; False where it can't be read as a page, and then nothing was added."""
     try:
         html.add_page(markup, builder)
-    except etree.LxmlError:
+    except etree.LxmlError as error:
+        check_memory(error)
         return False
     except Rejected as error:
         if error.code != "damaged":

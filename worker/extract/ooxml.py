@@ -19,6 +19,7 @@ from typing import IO
 from lxml import etree
 
 from worker.domain.errors import Rejected
+from worker.extract.xml_errors import check_memory
 
 MAX_ENTRIES = 20_000
 MAX_INFLATED = 500_000_000
@@ -197,6 +198,7 @@ def _live_relationships(name: str, data: bytes, names: dict[str, str]) -> bytes:
     try:
         root = etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True))
     except etree.XMLSyntaxError as error:
+        check_memory(error)
         raise Rejected("damaged", "a part with relationships is no XML") from error
     base = "/" + posixpath.dirname(posixpath.dirname(name))
     for relationship in root.findall(_RELATIONSHIP):

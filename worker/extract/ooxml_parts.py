@@ -16,6 +16,7 @@ from lxml import etree
 from worker.domain.errors import Rejected
 from worker.domain.text import Metadata
 from worker.extract import ooxml, ooxml_properties
+from worker.extract.xml_errors import check_memory
 
 # The tree of what was fed is some ten times as large. No row, string, comment or shape of an honest file comes near.
 MAX_BETWEEN = 16_000_000
@@ -82,6 +83,6 @@ def properties(container: ooxml.Container) -> tuple[str | None, Metadata]:
             if relationship.kind == "core-properties" and relationship.part is not None:
                 for element in elements(container.blocks(relationship.part), *ooxml_properties.NAMES):
                     values[element.tag] = element.text
-    except etree.XMLSyntaxError:
-        pass
+    except etree.XMLSyntaxError as error:
+        check_memory(error)
     return values.get(ooxml_properties.TITLE), ooxml_properties.metadata_of(values)

@@ -21,6 +21,7 @@ from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.docx_graphics import REFERENCES, words
 from worker.extract.docx_package import warn_once
 from worker.extract.ooxml_properties import title_and_metadata
+from worker.extract.xml_errors import check_memory
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
@@ -129,7 +130,8 @@ def _root(part: Any, builder: BlockBuilder) -> Any:
     """The root element of a part beside the slides; one that is damaged leaves a warning instead of its text."""
     try:
         return etree.fromstring(part.blob, etree.XMLParser(resolve_entities=False, no_network=True))
-    except etree.XMLSyntaxError:
+    except etree.XMLSyntaxError as error:
+        check_memory(error)
         warn_once(builder, "a part of the file is damaged and was left out")
         return None
 

@@ -15,6 +15,7 @@ from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
 from worker.domain.text import Extraction
 from worker.extract import containers, sniff, sniff_text
 from worker.extract.blocks import Limits
+from worker.extract.xml_errors import check_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class Format:
     def most_characters(self, path: Path) -> int:
         """How many characters of text an honest file of this format and this size holds, at most.
 
-        Packed formats repeat without taking bytes: a ZIP container may hold its unpacked bytes, and besides that what it refers
-        to more than once. Of 278 real files (tests/benchmarks/corpus.py) a DOCX has the most characters per byte of the file, 4.0, and
-        a text file per unpacked byte, 1.0; a nested JSON file of short values has 8.
+        Packed formats repeat without taking bytes: a ZIP container may hold its unpacked bytes, and besides what it refers
+        to more than once. Of 278 real files (tests/benchmarks/corpus.py) a DOCX has the most characters per byte of a file, 4.0,
+        and a text file has the most per unpacked byte, 1.0; a nested JSON file of short values has 8.
         """
         size = path.stat().st_size
         if self.content_types:
@@ -130,6 +131,10 @@ def extract(path: Path, name: str, limits: Limits, formats: Iterable[Format] = F
     except Exception as error:
         if format is None and isinstance(error, OSError):
             raise
+        try:
+            check_memory(error)
+        except MemoryError:
+            raise Rejected("memory", "reading the file takes more memory than allowed") from None
         # The error's own words may quote the document.
         kind = format.name if format else "a file of any type"
         raise Rejected("damaged", f"the file cannot be read as {kind} ({type(error).__name__})") from error

@@ -19,6 +19,7 @@ from worker.extract.blocks import BlockBuilder, Limits
 from worker.extract.ooxml_parts import Relationship, elements, properties, relationships
 from worker.extract.tables import TableWriter
 from worker.extract.xlsx_cells import Cells, Merges, S, cell_formats, shared_strings, string, unescaped
+from worker.extract.xml_errors import check_memory
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _C = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
@@ -146,7 +147,8 @@ class _Workbook:
             for item in related:
                 if item.kind == "drawing":
                     yield from self._drawing(item)
-        except etree.XMLSyntaxError:
+        except etree.XMLSyntaxError as error:
+            check_memory(error)
             self._builder.warn(f"the notes of sheet {number} cannot be read")
 
     def _comments(self, item: Relationship) -> Iterator[tuple[str, str]]:
