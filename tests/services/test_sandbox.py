@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import resource
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
+from tests.support import docx_files
 from tests.support.hostile_parsers import MEMORY, PARSERS, UNCONFINED, read
 from worker.domain.document import Status
 from worker.domain.errors import NoText, Rejected, TransientError, Unavailable, Unsupported
 from worker.domain.retrying import GiveUp, Retry, decide
-from worker.extract.reading import Order
+from worker.extract.reading import WALL_FACTOR, Order
 from worker.extract.sandbox import Sandbox
 
 
@@ -82,14 +87,102 @@ def test_a_process_that_is_killed_costs_an_attempt_and_is_no_verdict(unconfined:
     assert read(unconfined, tmp_path, "the next document") == "the next document"
 
 
-def test_time_that_went_by_without_work_costs_an_attempt_and_is_no_verdict(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_parser_that_sleeps_is_ended_by_the_limit_of_wall_time_and_that_is_no_verdict(sandbox: Sandbox, tmp_path: Path) -> None:
     """A host that froze, or one with too much to do, gives a good file no time."""
+    started = time.monotonic()
     with pytest.raises(TransientError) as caught:
         read(sandbox, tmp_path, "HOSTILE sleep", timeout=0.5)
     assert caught.value.code == "timeout"
+    assert time.monotonic() - started >= WALL_FACTOR * 0.5
     assert isinstance(decide(caught.value, 0, 0.5), Retry)
     assert decide(caught.value, 2, 0.5) == GiveUp(Status.FAILED, "timeout", caught.value.message)
     assert read(sandbox, tmp_path, "the next document") == "the next document"
+
+
+def test_time_that_a_stopped_parser_waits_does_not_count_as_reading(unconfined: Sandbox, tmp_path: Path) -> None:
+    """As on a busy machine: twice the CPU limit goes by, and the file is read."""
+    assert read(unconfined, tmp_path, "first") == "first"
+    assert unconfined._server is not None
+    server = unconfined._server.process.pid
+    waited = []
+
+    def wake() -> None:
+        children = Path(f"/proc/{server}/task/{server}/children")
+        while not (child := children.read_text().split()) or state(int(child[0])) != "T":
+            time.sleep(0.02)
+        time.sleep(2.0)
+        waited.append(state(int(child[0])))
+        os.kill(int(child[0]), signal.SIGCONT)
+
+    thread = threading.Thread(target=wake)
+    thread.start()
+    try:
+        assert read(unconfined, tmp_path, "HOSTILE stopped", timeout=1.0) == "went on"
+    finally:
+        thread.join()
+    assert waited == ["T"]
+
+
+def state(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def test_a_library_that_aborts_for_want_of_memory_is_no_crash(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(Rejected) as caught:
+        read(sandbox, tmp_path, f"HOSTILE abort {MEMORY}")
+    assert caught.value.code == "memory"
+
+
+def test_the_log_names_the_field_of_an_answer_that_is_refused_and_not_its_text(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        read(sandbox, tmp_path, "HOSTILE title")
+    assert caught.value.code == "crashed"
+    logged = capsys.readouterr().err
+    assert '"field":"title"' in logged.replace(" ", "")
+    assert "a secret title" not in logged + caught.value.message
+
+
+@pytest.mark.parametrize("memory", [4_000_000, 25_000_000, 60_000_000])
+@pytest.mark.parametrize("name", ["a.html", "a.eml", "a.json", "a.csv", "a.md", "a.txt", "a.docx", "a.xlsx"])
+def test_a_sound_file_that_needs_more_memory_than_allowed_is_not_called_damaged(
+    sandbox: Sandbox, tmp_path: Path, name: str, memory: int
+) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(large(name))
+    codes = []
+    try:
+        sandbox.read(path, Order(name, 60, memory, 20_000_000, 4000, 400))
+    except Rejected as error:
+        codes.append(error.code)
+    assert codes in ([], ["memory"])
+
+
+def large(name: str) -> bytes:
+    """A file of 40,000 paragraphs or so."""
+    lines = [f"line {number} of a long text" for number in range(40_000)]
+    markup = "".join(f"<p>{line}</p>" for line in lines)
+    match name.rpartition(".")[2]:
+        case "html":
+            return markup.encode()
+        case "eml":
+            return b"From: a@b\nTo: c@d\nMessage-ID: <1@b>\nContent-Type: text/html\n\n" + markup.encode()
+        case "json":
+            return json.dumps({"a": [{"b": line} for line in lines]}).encode()
+        case "docx":
+            return docx_files.container("".join(map(docx_files.paragraph, lines)))
+        case "xlsx":
+            out = io.BytesIO()
+            book = xlsxwriter.Workbook(out, {"in_memory": True})
+            sheet = book.add_worksheet("S")
+            for number, line in enumerate(lines):
+                sheet.write_string(number, 0, line)
+            book.close()
+            return out.getvalue()
+        case "csv":
+            return "\n".join(f"{line},1" for line in lines).encode()
+    return "\n\n".join(lines).encode()
 
 
 def test_a_signal_to_all_processes_leaves_the_server_to_its_worker(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -38,6 +38,18 @@ def extract(path, limits):
         time.sleep(3600)
     if deed == "memory":
         return answer("x" * 10**10)
+    if deed == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return answer("went on")
+    if deed == "abort":
+        # As a C++ library does that gets no memory: half of the limit is in use, and the next buffer has no room.
+        buffer = bytearray(int(argument) // 2)
+        try:
+            buffer += bytes(int(argument))
+        except MemoryError:
+            os.abort()
+    if deed == "title":
+        return Extraction((Block("text"),), "application/x-hostile", "hostile", title="a secret title ")
     if deed == "signal":
         os.kill(os.getpid(), int(argument))
     if deed == "parent":

@@ -17,6 +17,8 @@ OUTPUT_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 # zlib's numbers for a window of 32 KiB in the gzip format, in its own, and without a header.
 _GZIP_FORMAT, _ZLIB_FORMAT, _RAW_FORMAT = 31, 15, -15
+# Enough bytes that no text is taken for deflate without a header.
+_PROBE_BYTES = 4096
 _NO_DECODER = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 
@@ -76,15 +78,32 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """RFC 9110 means the zlib format; many writers leave its header out."""
-    first = _beginning(blocks, 2)
+    first = _beginning(blocks, _PROBE_BYTES)
     form = _ZLIB_FORMAT if len(first) > 1 and first[0] & 15 == 8 and int.from_bytes(first[:2], "big") % 31 == 0 else _RAW_FORMAT
-    try:
-        zlib.decompressobj(form).decompress(first, 1)
-    except zlib.error:
-        yield first
-        yield from blocks
+    if first and (_begins_in_zlib(first) if form == _ZLIB_FORMAT else _is_raw(first)):
+        yield from _through(zlib.decompressobj(form), first, blocks, "deflate")
         return
-    yield from _through(zlib.decompressobj(form), first, blocks, "deflate")
+    yield first
+    yield from blocks
+
+
+def _begins_in_zlib(first: bytes) -> bool:
+    """Whether the first bytes of the content can be had: one text in 31 that begins with h or x begins as the zlib format does."""
+    try:
+        zlib.decompressobj(_ZLIB_FORMAT).decompress(first, 64)
+    except zlib.error:
+        return False
+    return True
+
+
+def _is_raw(first: bytes) -> bool:
+    """Whether bytes are deflate without a header, as far as they go: a short text may begin as a block of it does."""
+    decoder = zlib.decompressobj(_RAW_FORMAT)
+    try:
+        decoder.decompress(first, OUTPUT_BYTES)
+    except zlib.error:
+        return False
+    return decoder.eof or len(first) >= _PROBE_BYTES
 
 
 def _beginning(blocks: Iterator[bytes], length: int) -> bytes:

@@ -32,8 +32,8 @@ _INLINE_NAMES = """
 """
 _FLAT = frozenset(_FLAT_NAMES.split())
 _INLINE = frozenset(_INLINE_NAMES.split())
-# libxml2 keeps the attributes of a tag in a time that grows with the square of their number: 22,000 take 1.6 s. A real tag has fewer
-# than 50.
+# libxml2 keeps the attributes of a tag in a time that grows with the square of their number: 22,000 take 1.6 s. A real tag has
+# fewer than 50.
 _MOST_ATTRIBUTES = 1_000
 # XML allows an empty <title/> or <script/>, which an HTML parser takes for the beginning of one that never ends.
 _SELF_CLOSED = re.compile(r"<(title|script|style|textarea|iframe|noframes|noembed|xmp)(\s[^<>]*)?/>", re.IGNORECASE)

@@ -180,8 +180,10 @@ class _Child:
             self._limit(order)
             self.confinement.enter(document)
             data = _read(Path(f"/proc/self/fd/{document}"), order, self.formats)
-            with os.fdopen(answer, "wb") as pipe:
-                pipe.write(data)
+            # Without a buffer, for which there may be no memory left.
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(answer, rest) :]
             code = 0
         finally:
             # No clean-up of the server's objects: this process is a copy.
@@ -201,10 +203,15 @@ def _memory() -> tuple[int, int]:
     return int(mapped) * resource.getpagesize(), int(resident) * resource.getpagesize()
 
 
+# Encoded beforehand: a child without memory has none for this either.
+_NO_MEMORY = encode_error(Rejected("memory", "reading the file takes more memory than allowed"))
+
+
 def _read(path: Path, order: Order, formats: tuple[registry.Format, ...]) -> bytes:
     try:
-        return encode_result(read(path, order, formats))
-    except PermanentError as error:
-        return encode_error(error)
+        try:
+            return encode_result(read(path, order, formats))
+        except PermanentError as error:
+            return encode_error(error)
     except MemoryError:
-        return encode_error(Rejected("memory", "reading the file takes more memory than allowed"))
+        return _NO_MEMORY
