@@ -33,7 +33,11 @@ def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the stack runn
     try:
         heading("1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker")
         running = stack.up(
-            folder, detach=keep, on_progress=lambda line: console.print(f"   {line}", highlight=False, markup=False)
+            folder,
+            # The samples are sent to no provider, whatever is exported.
+            provider="local",
+            detach=keep,
+            on_progress=lambda line: console.print(f"   {line}", highlight=False, markup=False),
         )
         good = _run(running)
         heading(f"done in {time.monotonic() - started:.0f} s")

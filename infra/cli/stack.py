@@ -6,78 +6,121 @@ import json
 import os
 import shlex
 import signal
+import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from infra.cli.connection import DataDir, NoStackError, data_dir_or_default
+from infra.cli.progress import Progress
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from infra.local.stack import Stack
 
 
+class ProviderName(StrEnum):
+    """What ``--provider`` takes."""
+
+    local = "local"
+    env = "env"
+
+
 def up(
     data_dir: DataDir = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything answers; else Ctrl-C stops it all.")] = False,
+    provider: Annotated[
+        ProviderName | None,
+        typer.Option(
+            help="What embeds: `local` is a model on this machine, `env` sends the documents' text to the provider whose"
+            " OPENAI_API_KEY (and OPENAI_BASE_URL) is set. Remembered for the next time; `local` at first.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start the local stack and wait until everything answers."""
-    from rich.console import Console
-
-    from infra.local.stack import down as stop
-    from infra.local.stack import find
-    from infra.local.stack import up as start
-
-    console = Console(stderr=True)
-    # A value that can't be used is told before anything is started.
-    Settings.from_environment(os.environ)
     folder = data_dir_or_default(data_dir)
+    print(f"starting the stack in {folder}", file=sys.stderr, flush=True)
+    started = time.monotonic()
     # A SIGTERM ends it as Ctrl-C does, at any moment.
     signal.signal(signal.SIGTERM, _interrupt)
-    was_running, answered = find(folder) is not None, False
-    started = time.monotonic()
+    stack, detached = None, detach
     try:
-        with console.status("starting …") as status:
+        # Until the modules are there, which takes seconds where Python has to compile them.
+        with Progress() as progress:
+            progress.wait("loading")
+            from infra.local.stack import provider_of
+            from infra.local.stack import up as start
 
-            def show(line: str) -> None:
-                console.print(f"  {line}", highlight=False, markup=False)
-                status.update("starting …")
-
-            stack = start(folder, detach=detach, on_progress=show)
-        console.print(f"[green]The stack answers[/green] after {time.monotonic() - started:.1f} s.", highlight=False)
-        console.print(f"  {_embedded_by(stack.environment)}", highlight=False, markup=False)
-        console.print(_how_to_go_on(folder, data_dir, detach or was_running), highlight=False, markup=False, soft_wrap=True)
-        if not detach and not was_running:
-            answered = True
-            while stack.is_running():
-                time.sleep(0.5)
+            # A value that can't be used is told before anything is started.
+            Settings.from_environment(os.environ)
+            remembered = provider_of(folder)
+        chosen = provider.value if provider else remembered or _ask_for_provider()
+        with Progress() as progress:
+            stack = start(folder, provider=chosen, detach=detach, on_progress=progress.done, on_wait=progress.wait)
+            progress.wait("the model that serves")
+            embedded_by = describe_provider(Settings.from_environment(stack.environment))
+        detached = detach or stack.supervisor is None  # as it was found running
+        print(f"The stack answers after {time.monotonic() - started:.1f} s.", file=sys.stderr)
+        print(f"  embeddings      {embedded_by}", file=sys.stderr)
+        if chosen == "local" and _users_key():
+            print(f"  {_KEY_UNUSED}", file=sys.stderr)
+        print(_how_to_go_on(folder, data_dir, detached), file=sys.stderr)
+        if detached or stack.supervisor is None:
+            return
+        while stack.supervisor.poll() is None:
+            time.sleep(0.5)
     except KeyboardInterrupt:
-        if not answered:
+        if stack is None or detached:
             raise typer.Exit(130) from None
-    if answered:
-        # A second Ctrl-C must not leave half of it running.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        console.print("stopping …")
-        stop(folder)
+    # A second Ctrl-C must not leave half of it running.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Progress() as progress:
+        progress.done("stopping")
+        progress.wait("the parts to end")
+        stack.end()
 
 
-def _embedded_by(environment: Mapping[str, str]) -> str:
-    """Which model embeds, and what to do where the settings name another one."""
+_KEY_UNUSED = (
+    "OPENAI_API_KEY is set and not used: the documents' text stays on this machine."
+    " `lex-ingest up --provider env` sends it to that provider."
+)
+
+
+def _users_key() -> bool:
+    """Whether the user has a provider's key, and not only what `lex-ingest env` exports."""
+    from infra.local.parts import of_user
+
+    return bool(of_user(os.environ).get("OPENAI_API_KEY"))
+
+
+def _ask_for_provider() -> Literal["local", "env"]:
+    """For a new stack: a key that happens to be exported is no wish to send documents away and to pay for it."""
+    if not (_users_key() and sys.stdin.isatty() and sys.stderr.isatty()):
+        return "local"
+    target = os.environ.get("OPENAI_BASE_URL") or "OpenAI"
+    question = (
+        f"OPENAI_API_KEY is set. Send the text of every document to {target}, which may cost money? (no: a model on this machine)"
+    )
+    return "env" if typer.confirm(question, default=False, err=True) else "local"
+
+
+def describe_provider(settings: Settings) -> str:
+    """Which model embeds, where, and what to do where the settings name another one."""
     from worker.services.models import serving
 
-    settings = Settings.from_environment(environment)
     profile = serving(settings)
     if profile is None:
-        return "embeddings      no model: run `lex-ingest migrate`"
+        return "no model: run `lex-ingest migrate`"
     own = profile.provider == settings.embedding_provider
     where = profile.base_url or (settings.openai_base_url if own else None) or f"at {profile.provider}"
     said = "on this machine" if profile.provider == "local" else where
-    line = f"embeddings      {profile.model} {said} ({profile.dimensions} dimensions)"
+    line = f"{profile.model} {said} ({profile.dimensions} dimensions)"
     if own and (profile.model, profile.dimensions) == (settings.embedding_model, settings.embedding_dimensions):
         return line
     return f"{line}, which indexed what is there; `lex-ingest model` changes to {settings.embedding_model}"
@@ -97,12 +140,51 @@ def _how_to_go_on(folder: Path, data_dir: Path | None, detached: bool) -> str:
   stop            {stop}   (logs: {folder / "log"})"""
 
 
-def down(data_dir: DataDir = None) -> None:
-    """Stop the local stack. Its data folder keeps everything."""
+def down(
+    data_dir: DataDir = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the bucket, the documents and the index too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --delete: do not ask.")] = False,
+) -> None:
+    """Stop the local stack. Its data folder keeps everything, unless --delete is given."""
     from infra.local.stack import down as stop
 
     folder = data_dir_or_default(data_dir)
-    typer.echo(f"stopped {folder}" if stop(folder) else f"nothing was running in {folder}")
+    if yes and not delete:
+        raise typer.BadParameter("it goes with --delete only", param_hint="--yes")
+    if delete:
+        _delete(folder, yes)
+        return
+    with Progress() as progress:
+        progress.wait("the parts to end")
+        was_running = stop(folder)
+    typer.echo(f"stopped {folder}" if was_running else f"nothing was running in {folder}")
+
+
+def _delete(folder: Path, yes: bool) -> None:
+    """Say what goes, ask, and delete it."""
+    from infra.local.folder import Folder, require_private, size
+    from infra.local.stack import StackError
+    from infra.local.stack import delete as delete_stack
+
+    require_private(folder)
+    if not Folder.is_stack(folder):
+        raise StackError(f"{folder} is not the data folder of a stack: nothing was deleted.")
+    contents = {
+        "the bucket": ("aws.sqlite", "aws.sqlite-wal", "aws.sqlite-shm"),
+        "documents and index": ("postgres",),
+        "messages": ("valkey",),
+        "logs": ("log",),
+    }
+    sizes = ", ".join(f"{what} {sum(size(folder / name) for name in names) / 1e6:.1f} MB" for what, names in contents.items())
+    typer.echo(f"{folder} will be stopped and deleted: {sizes}.", err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here: add --yes to delete without a question", param_hint="--delete")
+        typer.confirm("Delete it?", default=False, abort=True, err=True)
+    with Progress() as progress:
+        progress.wait("the parts to end")
+        left = delete_stack(folder)
+    typer.echo(f"deleted {folder}" if not left else f"deleted the stack; {folder} keeps what is not its own: {', '.join(left)}")
 
 
 def ps(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -37,10 +38,29 @@ def identity(pid: int) -> str | None:
     return None if state in "ZX" else f"{boot} {rest[18]}"
 
 
+def parent(pid: int) -> int | None:
+    """The pid of the process' parent, or None where it has ended."""
+    try:
+        return int(_stat(pid)[1])
+    except OSError:
+        return None
+
+
 def record(run: Path, name: str) -> None:
     (run / f"{name}.start").write_text(f"{os.getpid()} {identity(os.getpid())}")
     if name != KEEPER:  # what has a pid file may be killed, and comes back
         (run / f"{name}.pid").write_text(f"{os.getpid()}\n")
+
+
+def record_with_space(run: Path, name: str) -> None:
+    """``record``, once the disk has room for it: a part that ended each time would be started without pause."""
+    while True:
+        try:
+            return record(run, name)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        time.sleep(0.5)
 
 
 def _read(run: Path, name: str) -> tuple[int, str] | None:
@@ -55,6 +75,15 @@ def recorded(run: Path, name: str) -> int | None:
     """The pid of the part if the process that was recorded under that name is still alive."""
     found = _read(run, name)
     return found[0] if found and identity(found[0]) == found[1] else None
+
+
+def is_frozen(run: Path, name: str) -> bool:
+    """Whether the part's process is stopped (SIGSTOP) and may be continued."""
+    pid = recorded(run, name)
+    try:
+        return pid is not None and _stat(pid)[0] in "Tt"
+    except OSError:
+        return False
 
 
 def group_members(group: int) -> list[int]:
@@ -100,7 +129,7 @@ def main() -> None:
         lived = MINIMUM_LIFE
     end_leftovers(run, name)
     (run / f"{name}.ready").unlink(missing_ok=True)
-    record(run, name)
+    record_with_space(run, name)
     if 0 <= lived < MINIMUM_LIFE:
         time.sleep(0.5)
     while process["needs"] and not (run / process["needs"]).exists():

@@ -11,14 +11,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import grp
 import json
 import os
+import pwd
 import secrets
+import shlex
+import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+# Raised by one when a folder that older code made must be brought to a new form: 1 gives the database a superuser of its own,
+# and remembers which provider embeds. ``stack.json`` of 26 November has no such number, which counts as 0.
+LAYOUT = 1
+# Bytes and files that the disk must have left. PostgreSQL writes its log of changes in files of 16 MB, and may need two at once.
+ENOUGH_BYTES, ENOUGH_FILES = 32_000_000, 200
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What `down --delete` removes, ``stack.json`` last: as long as that is there, the folder is known as a stack's.
+ENTRIES = (
+    "run", "log", "tmp", "postgres", "valkey", "aws.sqlite", "aws.sqlite-wal", "aws.sqlite-shm", "stack.json.new", "stack.json",
+)  # fmt: skip
 
 
 class StackError(Exception):
@@ -30,7 +47,8 @@ class Folder:
     """An absolute path, and what its ``stack.json`` keeps.
 
     ``ports`` and ``secrets`` are by part, ``environment`` is what a client needs, ``parts`` those that were asked for: empty
-    until all of them answer.
+    until all of them answer. ``layout`` is that of the code which started the stack last; ``provider`` is ``local``, ``env`` or,
+    before the first start, empty.
     """
 
     path: Path
@@ -38,6 +56,8 @@ class Folder:
     secrets: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
+    layout: int = 0
+    provider: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Folder:
@@ -53,6 +73,15 @@ class Folder:
             return cls(file.parent)
         except (OSError, ValueError, TypeError) as error:
             raise StackError(f"{file} can't be read ({error}): choose another data folder.") from None
+
+    @classmethod
+    def is_stack(cls, path: Path) -> bool:
+        """Whether an ``up`` has made the folder, finished or not."""
+        try:
+            cls.load(path)
+        except StackError:
+            return False
+        return (path / "stack.json").is_file() and (path / "run").is_dir()
 
     def save(self) -> None:
         kept = {name: value for name, value in asdict(self).items() if name != "path"}
@@ -73,10 +102,25 @@ class Folder:
     @classmethod
     @contextlib.contextmanager
     def locked(cls, path: Path) -> Iterator[Folder]:
-        """The folder, once no other ``up`` or ``down`` works on it. The kernel frees it when the holder dies."""
-        with (path / "run" / "lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield cls.load(path)
+        """The folder, once no other ``up`` or ``down`` works on it. The kernel frees it when the holder dies.
+
+        Raises:
+            StackError: others may write the folder, or it was deleted meanwhile.
+        """
+        require_private(path)
+        lock = path / "run" / "lock"
+        while True:
+            try:
+                with lock.open("w") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX)
+                    if os.fstat(stream.fileno()).st_ino != lock.stat().st_ino:
+                        continue  # the folder was deleted and made again while this process waited
+                    yield cls.load(path)
+                    return
+            except FileNotFoundError:
+                if lock.parent.exists():
+                    raise
+                raise StackError(f"The folder {path} was deleted meanwhile.") from None
 
     def port(self, part: str) -> int:
         """Choose the part's port: the one it had, if nobody else took it meanwhile, else a free one."""
@@ -97,18 +141,136 @@ def create(path: Path) -> None:
     """Make the folder and its parts. As root, others may pass through it: PostgreSQL runs as another user.
 
     Raises:
-        StackError: the folder can't be made or written.
+        StackError: the folder can't be made or written, or others may write it.
     """
     try:
         # Not asked beforehand: another ``up`` may make it in between.
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        require_private(path)
         for name in ("run", "log", "tmp", "valkey"):
             (path / name).mkdir(exist_ok=True, mode=0o700)
             os.listdir(path / name)  # noqa: PTH208 - asked for its error: another user's folder
     except OSError as error:
         raise StackError(f"The folder {path} can't be used: {error.strerror}. Choose another with --data-dir.") from None
+
+
+def require_private(path: Path) -> None:
+    """Refuse a data folder that another user may write or exchange: it holds passwords and files that the parts execute on load.
+
+    A folder that does not exist is accepted.
+
+    Raises:
+        StackError: it says who may write what, and the command that ends it.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found, quoted = path.lstat(), shlex.quote(str(path))
+        if stat.S_ISLNK(found.st_mode):
+            raise StackError(f"The data folder {path} is a symbolic link: name the folder itself, --data-dir {path.resolve()}.")
+        if found.st_uid != os.geteuid():
+            owner = _name(found.st_uid)
+            mend = f"choose another with --data-dir, or take it over: `sudo chown -R {_name(os.geteuid())} {quoted}`"
+            raise StackError(f"The data folder {path} belongs to the user {owner}, who may read and change all of it: {mend}.")
+        if others := _other_writers(found, sticky=False):
+            raise StackError(f"The data folder {path} may be written by {others}: run `chmod go-w {quoted}` first.")
+    for parent in path.resolve().parents:
+        with contextlib.suppress(FileNotFoundError):
+            if others := _other_writers(parent.stat(), sticky=True):
+                mend = f"run `chmod go-w {shlex.quote(str(parent))}` first, or choose another folder with --data-dir"
+                raise StackError(f"The folder {parent} may be written by {others}, who could exchange the data folder: {mend}.")
+
+
+def _other_writers(found: os.stat_result, sticky: bool) -> str:
+    """Who besides the owner may write there, or nothing. ``sticky``: that bit protects what is in the folder."""
+    if sticky and found.st_mode & stat.S_ISVTX:
+        return ""
+    if found.st_mode & stat.S_IWOTH:
+        return "every user"
+    if found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid):
+        return f"the group {_name(found.st_gid, group=True)}"
+    return ""
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether the group is this user's alone: most systems give each user one of the same name, and files that it may write."""
+    with contextlib.suppress(KeyError):
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+        return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
+    return False
+
+
+def _name(number: int, group: bool = False) -> str:
+    try:
+        return grp.getgrgid(number).gr_name if group else pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """What a disk has left. ``files`` is None where the file system has no limit of files."""
+
+    bytes: int
+    files: int | None
+
+    @property
+    def is_full(self) -> bool:
+        return self.bytes < ENOUGH_BYTES or (self.files is not None and self.files < ENOUGH_FILES)
+
+    def __str__(self) -> str:
+        if self.files is not None and self.files < ENOUGH_FILES:
+            return f"room for {self.files} more files (at least {ENOUGH_FILES} are needed)"
+        if self.is_full:
+            return f"{self.bytes / 1e6:.1f} MB left (at least {ENOUGH_BYTES / 1e6:.0f} MB are needed)"
+        return f"{self.bytes / 1e9:.1f} GB left"
+
+
+def disk_space(path: Path) -> DiskSpace:
+    """What the disk of a data folder has left for a user without privileges, as PostgreSQL is one.
+
+    Raises:
+        OSError: the folder is not there.
+    """
+    found = os.statvfs(path)
+    return DiskSpace(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+
+
+def require_disk_space(path: Path) -> None:
+    """Raise where the disk of the data folder is full.
+
+    Raises:
+        StackError: it says how little is left.
+    """
+    space = disk_space(path)
+    if space.is_full:
+        raise StackError(
+            f"The disk of the data folder {path} is full: {space}. Free some space; what runs then resumes by itself."
+        )
+
+
+def delete(path: Path) -> list[str]:
+    """Delete what a stack has written, and the folder where that leaves it empty. Returns the names of what else is in it."""
+    for name in ENTRIES:
+        entry = path / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    left = sorted(entry.name for entry in path.iterdir())
+    if not left:
+        path.rmdir()
+    return left
+
+
+def size(path: Path) -> int:
+    """Bytes that the file or the files of the folder take on disk."""
+    entries = [path, *path.rglob("*")]
+    total = 0
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):  # what runs may remove it meanwhile
+            total += entry.lstat().st_blocks * 512
+    return total
 
 
 def write_private(path: Path, text: str) -> None:

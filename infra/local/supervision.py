@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from infra.local import child, keeper
 from infra.local.child import KEEPER, SUPERVISOR
@@ -55,10 +56,10 @@ def _configuration(groups: dict[str, list[Process]]) -> str:
         lines += [f"[group:{group}]", f"priority={priority}", f"programs={','.join(process.name for process in processes)}"]
         for process in processes:
             # startsecs=0: a part that dies is started again for ever; child.py waits where it dies at once. supervisord's
-            # own back-off ends in FATAL, from which nothing starts again.
+            # own back-off ends in FATAL, from which nothing starts again; a fork that the kernel refuses also counts for it.
             lines += [
                 f"[program:{process.name}]", f"command=%(ENV_LEX_CHILD)s {process.name}",
-                "autorestart=true", "startsecs=0",
+                "autorestart=true", "startsecs=0", f"startretries={sys.maxsize}",
                 f"stopsignal={process.stop_signal:d}", f"stopwaitsecs={process.stop_seconds}", "killasgroup=true",
                 "redirect_stderr=true", f"stdout_logfile=log/{process.name}.log",
                 "stdout_logfile_maxbytes=10MB", "stdout_logfile_backups=1",
@@ -76,7 +77,9 @@ def start(folder: Folder, groups: dict[str, list[Process]], detach: bool) -> sub
     python = [sys.executable, "-I", "-S"]
     launcher = [*python, child.__file__, str(file)]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LEX_CHILD": shlex.join(launcher)}
-    supervisord = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", f"run/{configuration.name}"]
+    # By path: the module is not imported here, for supervisor itself would come with it.
+    program = str(Path(__file__).with_name("supervisord.py"))
+    supervisord = [sys.executable, "-P", program, "-c", f"run/{configuration.name}"]
     told = 0 if detach else signal.SIGTERM
     processes = [
         Process(KEEPER, [*python, keeper.__file__, *launcher, SUPERVISOR], environment, death_signal=told, parent=os.getpid()),
@@ -91,6 +94,18 @@ def start(folder: Folder, groups: dict[str, list[Process]], detach: bool) -> sub
 
 def is_running(folder: Folder) -> bool:
     return child.recorded(folder.run, KEEPER) is not None
+
+
+def end_older_foreground(folder: Folder) -> None:
+    """Kill the ``up`` of an older version that waits in front: it would take the new stack for its own and stop it."""
+    keeper = child.recorded(folder.run, KEEPER)
+    try:
+        recorded = json.loads((folder.run / "processes.json").read_text())[KEEPER]
+    except (OSError, ValueError, KeyError):
+        return
+    if keeper is not None and recorded["death_signal"] and child.parent(keeper) == recorded["parent"] > 1:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(recorded["parent"], signal.SIGKILL)
 
 
 def stop(folder: Folder) -> bool:
