@@ -22,7 +22,7 @@ AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 LOOK = 1.0  # seconds between two looks at the data folder
 PAUSE = 1.0  # seconds before supervisord is started again: on a full disk it may end at once each time
 # Seconds that the parts get to end by themselves when their folder is gone; all have ended after 15.
-PATIENCE = 6.0
+PATIENCE = 5.0
 
 
 class DataFolder:

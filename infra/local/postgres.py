@@ -150,9 +150,9 @@ def create_database(folder: Folder) -> None:
     _separate_superuser(folder)
     with _session(folder, "postgres") as connection:
         connection.execute(f"DROP ROLE IF EXISTS {TEMPORARY}")
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (USER,)).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (USER,)).fetchone():
             connection.execute(_create_role(folder, USER))
-        if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
             connection.execute(f"CREATE DATABASE {DATABASE} OWNER {USER}")
         owned = "SELECT datname FROM pg_database WHERE datdba = %s::regrole AND oid >= 16384 AND datallowconn"
         theirs = [name for (name,) in connection.execute(owned, (SUPERUSER,))]
@@ -185,7 +185,7 @@ def _separate_superuser(folder: Folder) -> None:
     except psycopg.OperationalError:  # which role a session is refused for, the server does not say
         pass
     with _session(folder, "postgres", USER) as connection:
-        if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (TEMPORARY,)).fetchone():
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (TEMPORARY,)).fetchone():
             connection.execute(_create_role(folder, TEMPORARY, "SUPERUSER"))
     with _session(folder, "postgres", TEMPORARY) as connection, connection.transaction():
         connection.execute(f"ALTER ROLE {USER} RENAME TO {SUPERUSER}")
