@@ -40,6 +40,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
     folder = tmp_path_factory.mktemp("services")
     running = stack.up(folder, parts=("postgres", "valkey", "aws"), migrate_database=False, detach=False)
+    let_make_databases(folder)
     # boto3, Celery and the code under test read the process' environment, as in a container.
     saved = dict(os.environ)
     os.environ.update(running.environment)
@@ -52,6 +53,16 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         stack.down(folder)
         if running.supervisor is not None:
             running.supervisor.wait()
+
+
+def let_make_databases(folder: Path) -> None:
+    """Let the role of DATABASE_URL, which is no superuser, make databases with pgvector for tests that need their own."""
+    from infra.local import postgres
+    from infra.local.folder import Folder
+
+    with psycopg.connect(postgres.url(Folder.load(folder), "template1", postgres.SUPERUSER), autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE {postgres.USER} CREATEDB".encode())
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
 
 def _close_connections() -> None:

@@ -12,6 +12,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ def _password(folder: Folder, role: str) -> str:
 
 
 def url(folder: Folder, database: str = DATABASE, role: str = USER) -> str:
-    return f"postgresql://{role}:{_password(folder, role)}@127.0.0.1:{folder.ports['postgres']}/{database}"
+    place = f"127.0.0.1:{folder.ports['postgres']}/{urllib.parse.quote(database, safe='')}"
+    return f"postgresql://{role}:{_password(folder, role)}@{place}"
 
 
 def _prefix(folder: Folder) -> list[str]:
@@ -163,10 +165,11 @@ def create_database(folder: Folder) -> None:
 
 
 @contextlib.contextmanager
-def _session(folder: Folder, database: str, role: str = SUPERUSER) -> Iterator[psycopg.Connection[Any]]:
+def _session(folder: Folder, database: str, role: str = "") -> Iterator[psycopg.Connection[Any]]:
+    """A session of the superuser, or of ``role``."""
     import psycopg
 
-    with psycopg.connect(url(folder, database, role), autocommit=True, connect_timeout=10) as connection:
+    with psycopg.connect(url(folder, database, role or SUPERUSER), autocommit=True, connect_timeout=10) as connection:
         yield connection
 
 
@@ -193,8 +196,9 @@ def _separate_superuser(folder: Folder) -> None:
         connection.execute(_create_role(folder, USER))
 
 
-# REASSIGN OWNED refuses initdb's role. Left out: what belongs to an extension, a sequence that follows its table's column, a
-# type that follows its table. Tables and their partitions are named one by one.
+# REASSIGN OWNED refuses initdb's role. What initdb made has a number below 16384; a large object's may be chosen. Left out: what
+# belongs to an extension, a sequence that follows its table's column, a type that follows its table. Tables and their partitions
+# are named one by one.
 _OWNED = """
 WITH of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
      superuser AS (SELECT %(superuser)s::regrole AS oid)
@@ -224,7 +228,7 @@ SELECT format('ALTER %%s %%s OWNER TO {user}', kind, name) FROM (
     UNION ALL
     SELECT 'pg_largeobject'::regclass, oid, 'LARGE OBJECT', oid::text, lomowner FROM pg_largeobject_metadata
 ) AS object (classid, oid, kind, name, owner), superuser
-WHERE owner = superuser.oid AND object.oid >= 16384 AND (classid, object.oid) NOT IN (SELECT classid, objid FROM of_extension)
+WHERE owner = superuser.oid AND (object.oid >= 16384 OR kind = 'LARGE OBJECT') AND (classid, object.oid) NOT IN (SELECT classid, objid FROM of_extension)
 """
 
 

@@ -62,7 +62,7 @@ def running(folder: Path, provider: ProviderProcess, in_flight: int) -> Iterator
         "LEX_INGEST_EMBEDDING_BATCH": str(BATCH), "LEX_INGEST_EMBEDDING_IN_FLIGHT": str(in_flight),
         "LEX_INGEST_TICK": "1", "LEX_INGEST_REQUEUE_AFTER": "4", "LEX_INGEST_LEASE": "8",
     }  # fmt: skip
-    started = stack.up(folder, detach=False)
+    started = stack.up(folder, provider="env", detach=False)
     os.environ |= started.environment
     try:
         yield started

@@ -49,7 +49,7 @@ def whole_stack(tmp_path: Path, unhurried: UnhurriedProvider, monkeypatch: pytes
     }  # fmt: skip
     for name, value in {**user, **short}.items():
         monkeypatch.setenv(name, value)
-    running = stack.up(tmp_path / "stack", detach=False)
+    running = stack.up(tmp_path / "stack", provider="env", detach=False)
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
     try:

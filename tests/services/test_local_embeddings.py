@@ -108,23 +108,6 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
     assert list(home.rglob("*")) == []
 
 
-def test_the_server_is_not_started_where_the_user_has_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("LEX_INGEST_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-users-own")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setenv("LEX_INGEST_EMBEDDING_MODEL", "the-users-model")
-    stack = up(tmp_path / "d", parts=("valkey", "embeddings"), detach=False)
-    found = stack.parts()
-    down(tmp_path / "d")
-    assert stack.supervisor is not None
-    stack.supervisor.wait()
-    assert [part.name for part in found] == ["valkey"]
-    assert stack.environment["OPENAI_API_KEY"] == "sk-users-own"
-    assert stack.environment["LEX_INGEST_EMBEDDING_MODEL"] == "the-users-model"
-    assert "LEX_INGEST_EMBEDDING_PROVIDER" not in stack.environment
-
-
 # What the server does with requests that are large, hostile, or whose client leaves.
 
 # Minutes of work for the machine, so that it is never at an end by chance; below the bound of a request.

@@ -40,7 +40,7 @@ class Shard:
 def database(settings: Settings, name: str) -> Iterator[Settings]:
     """A migrated database of its own on the same server."""
     with psycopg.connect(settings.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
+        connection.execute(f"CREATE DATABASE {name}".encode())  # tests/conftest.py lets the role do so
     try:
         made = replace(settings, database_url=urlsplit(settings.database_url)._replace(path=f"/{name}").geturl())
         migrate(made)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,3 +39,27 @@ def answers(stack: Stack) -> bool:
         with redis.Redis.from_url(stack.environment["REDIS_URL"]) as client:
             return bool(client.ping())
     return False
+
+
+_OLDER = """
+import json, sys
+from pathlib import Path
+from infra.local import postgres, stack
+
+postgres.SUPERUSER = postgres.USER  # initdb's role was the clients' one
+folder = Path(sys.argv[1])
+stack.up(folder, parts=tuple(sys.argv[3:]), provider=sys.argv[2])
+kept = json.loads((folder / "stack.json").read_text())
+del kept["layout"], kept["provider"]
+for secret in set(kept["secrets"]) - {"postgres", "valkey", "embeddings"}:
+    del kept["secrets"][secret]
+for name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & set(kept["environment"]):
+    kept["environment"][name] = "local"
+(folder / "stack.json").write_text(json.dumps(kept))
+"""
+
+
+def older(folder: Path, parts: tuple[str, ...], provider: str = "local", environment: dict[str, str] | None = None) -> None:
+    """Leave a running stack in the folder, in the form that the code of 26 November gave it."""
+    command = [sys.executable, "-c", _OLDER, str(folder), provider, *parts]
+    subprocess.run(command, cwd=Path(child.__file__).parents[2], env=environment, check=True)
