@@ -50,15 +50,15 @@ class DataFolder:
             return False
 
 
-def descendants() -> list[int]:
-    """The living processes that this one has started, directly or not, children before their own children."""
+def descendants(ancestor: int) -> list[int]:
+    """The living processes that the ancestor has started, directly or not, children before their own children."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, parent, *_ = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
             if state not in "ZX":
                 parents.setdefault(int(parent), []).append(int(entry.name))
-    found = [os.getpid()]
+    found = [ancestor]
     for pid in found:
         found += parents.get(pid, [])
     return found[1:]
@@ -82,7 +82,7 @@ def end_all(supervisor: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(supervisor, signal.SIGTERM)
     started = time.monotonic()
-    while remaining := descendants():
+    while remaining := descendants(os.getpid()):
         if time.monotonic() > started + PATIENCE:
             for pid in remaining:
                 with contextlib.suppress(ProcessLookupError):

@@ -103,7 +103,7 @@ def test_every_process_ends_when_the_folder_is_gone(
     stack = start()
     first = child.recorded(folder / "run", child.KEEPER)
     assert first is not None
-    everything = [first, *_descendants(first)]
+    everything = [first, *keeper.descendants(first)]
     assert len(everything) > 2 + len(PARTS)  # PostgreSQL has children of its own
 
     lose(folder)
@@ -124,7 +124,7 @@ def test_a_stack_that_is_started_in_the_place_of_a_deleted_one_is_left_alone(fol
     old = start()
     first = child.recorded(folder / "run", child.KEEPER)
     assert first is not None
-    everything = [first, *_descendants(first)]
+    everything = [first, *keeper.descendants(first)]
     _gone(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,23 +137,15 @@ def test_a_stack_that_is_started_in_the_place_of_a_deleted_one_is_left_alone(fol
     assert answers(new)
 
 
-def _descendants(pid: int) -> list[int]:
-    found = [pid]
-    parents = {int(entry.name): child.parent(int(entry.name)) for entry in Path("/proc").glob("[0-9]*")}
-    for ancestor in found:
-        found += [one for one, parent in parents.items() if parent == ancestor]
-    return found[1:]
-
-
 def test_the_keeper_finds_its_descendants_and_no_other_process() -> None:
-    assert os.getppid() not in keeper.descendants()
+    assert os.getppid() not in keeper.descendants(os.getpid())
     pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
     try:
-        assert pid in keeper.descendants()
+        assert pid in keeper.descendants(os.getpid())
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-    assert pid not in keeper.descendants()
+    assert pid not in keeper.descendants(os.getpid())
 
 
 def test_delete_stops_the_stack_and_removes_all_that_it_wrote(folder: Path, start: Callable[..., Stack]) -> None:
