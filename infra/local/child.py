@@ -77,15 +77,6 @@ def recorded(run: Path, name: str) -> int | None:
     return found[0] if found and identity(found[0]) == found[1] else None
 
 
-def is_frozen(run: Path, name: str) -> bool:
-    """Whether the part's process is stopped (SIGSTOP) and may be continued."""
-    pid = recorded(run, name)
-    try:
-        return pid is not None and _stat(pid)[0] in "Tt"
-    except OSError:
-        return False
-
-
 def group_members(group: int) -> list[int]:
     """The living processes of a process group."""
     members = []

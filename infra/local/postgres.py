@@ -228,7 +228,8 @@ SELECT format('ALTER %%s %%s OWNER TO {user}', kind, name) FROM (
     UNION ALL
     SELECT 'pg_largeobject'::regclass, oid, 'LARGE OBJECT', oid::text, lomowner FROM pg_largeobject_metadata
 ) AS object (classid, oid, kind, name, owner), superuser
-WHERE owner = superuser.oid AND (object.oid >= 16384 OR kind = 'LARGE OBJECT') AND (classid, object.oid) NOT IN (SELECT classid, objid FROM of_extension)
+WHERE owner = superuser.oid AND (object.oid >= 16384 OR kind = 'LARGE OBJECT')
+  AND (classid, object.oid) NOT IN (SELECT classid, objid FROM of_extension)
 """
 
 

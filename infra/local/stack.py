@@ -230,7 +230,7 @@ def _wait_for(
             if supervisor.poll() is not None:
                 raise StackError(f"The supervisor ended.{folder.log_tail(child.SUPERVISOR)}")
             try:
-                if catalogue.has_started(folder, name):
+                if catalogue.answers(folder, name):
                     break
             except Exception as error:  # noqa: BLE001 - drivers differ in what they raise while nobody listens
                 reason = f" {type(error).__name__}: {error}."

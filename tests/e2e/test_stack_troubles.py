@@ -33,8 +33,8 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def clients(folder: Path) -> dict[str, str]:
-    exports = [line.removeprefix("export ").partition("=") for line in lex(folder, "env").splitlines()]
-    return {name: value.strip("'") for name, _, value in exports}
+    exports = [line.removeprefix("export ") for line in lex(folder, "env").splitlines() if line.startswith("export ")]
+    return {name: value.strip("'") for name, _, value in (export.partition("=") for export in exports)}
 
 
 def test_a_disk_that_fills_up_during_put_loses_no_document_and_needs_no_command(tmp_path: Path) -> None:
