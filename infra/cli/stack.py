@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from infra.cli.connection import DataDir, NoStackError, data_dir_or_default
-from infra.cli.progress import Progress
+from infra.cli.step_display import StepDisplay
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def up(
     stack, detached = None, detach
     try:
         # Until the modules are there, which takes seconds where Python has to compile them.
-        with Progress() as progress:
-            progress.wait("loading")
+        with StepDisplay() as steps:
+            steps.wait("loading")
             from infra.local.stack import provider_of
             from infra.local.stack import up as start
 
@@ -61,9 +61,9 @@ def up(
             Settings.from_environment(os.environ)
             remembered = provider_of(folder)
         chosen = provider.value if provider else remembered or _ask_for_provider()
-        with Progress() as progress:
-            stack = start(folder, provider=chosen, detach=detach, on_progress=progress.done, on_wait=progress.wait)
-            progress.wait("the model that serves")
+        with StepDisplay() as steps:
+            stack = start(folder, provider=chosen, detach=detach, on_progress=steps.done, on_wait=steps.wait)
+            steps.wait("the model that serves")
             embedded_by = describe_provider(Settings.from_environment(stack.environment))
         detached = detach or stack.supervisor is None  # as it was found running
         print(f"The stack answers after {time.monotonic() - started:.1f} s.", file=sys.stderr)
@@ -80,9 +80,9 @@ def up(
             raise typer.Exit(130) from None
     # A second Ctrl-C must not leave half of it running.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Progress() as progress:
-        progress.done("stopping")
-        progress.wait("the parts to end")
+    with StepDisplay() as steps:
+        steps.done("stopping")
+        steps.wait("the parts to end")
         stack.end()
 
 
@@ -154,8 +154,8 @@ def down(
     if delete:
         _delete(folder, yes)
         return
-    with Progress() as progress:
-        progress.wait("the parts to end")
+    with StepDisplay() as steps:
+        steps.wait("the parts to end")
         was_running = stop(folder)
     typer.echo(f"stopped {folder}" if was_running else f"nothing was running in {folder}")
 
@@ -181,8 +181,8 @@ def _delete(folder: Path, yes: bool) -> None:
         if not sys.stdin.isatty():
             raise typer.BadParameter("nobody can be asked here: add --yes to delete without a question", param_hint="--delete")
         typer.confirm("Delete it?", default=False, abort=True, err=True)
-    with Progress() as progress:
-        progress.wait("the parts to end")
+    with StepDisplay() as steps:
+        steps.wait("the parts to end")
         left = delete_stack(folder)
     typer.echo(f"deleted {folder}" if not left else f"deleted the stack; {folder} keeps what is not its own: {', '.join(left)}")
 

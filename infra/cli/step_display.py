@@ -11,7 +11,7 @@ from types import TracebackType
 SILENCE = 1.4
 
 
-class Progress:
+class StepDisplay:
     """A context. ``done`` prints a line that stays; ``wait`` names what the lines say that come while nothing is done.
 
     At a terminal these are one line that is written over.
@@ -24,9 +24,9 @@ class Progress:
         self._ended = threading.Event()
         self._what = ""
         self._began = self._said = time.monotonic()
-        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="steps", daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> StepDisplay:
         self._thread.start()
         return self
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from infra.cli.progress import Progress
+from infra.cli.step_display import StepDisplay
 
 
 class Terminal(io.StringIO):
@@ -26,14 +26,14 @@ def until_said(stream: io.StringIO, text: str) -> None:
 def test_a_step_that_takes_long_is_named_again_and_again_with_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
-    with Progress() as progress:
-        progress.wait("postgres")
+    with StepDisplay() as steps:
+        steps.wait("postgres")
         deadline = time.monotonic() + 60
         while said.getvalue().count("  … postgres, ") < 2:
             assert time.monotonic() < deadline, said.getvalue()
             time.sleep(0.05)
-        progress.done("postgres answers")
-        progress.wait("valkey")
+        steps.done("postgres answers")
+        steps.wait("valkey")
         until_said(said, "  … valkey, ")
     assert "  postgres answers\n" in said.getvalue()
 
@@ -41,9 +41,9 @@ def test_a_step_that_takes_long_is_named_again_and_again_with_its_seconds(monkey
 def test_at_a_terminal_the_line_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Terminal()
     monkeypatch.setattr(sys, "stderr", said)
-    with Progress() as progress:
-        progress.wait("postgres")
+    with StepDisplay() as steps:
+        steps.wait("postgres")
         until_said(said, "… postgres, ")
-        progress.done("postgres answers")
+        steps.done("postgres answers")
     assert said.getvalue().endswith("\r\x1b[K")
     assert "\r\x1b[K  postgres answers\n" in said.getvalue()
