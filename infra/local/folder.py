@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-# Raised by one when a folder that older code made must be brought to a new form: 1 gives the database a superuser of its own,
-# and remembers which provider embeds. ``stack.json`` of 26 November has no such number, which counts as 0.
+# The form of the folder, in ``stack.json``. 0: no number is there, and the role in DATABASE_URL is the cluster's superuser.
+# 1: a role of its own owns the database, and ``provider`` says what embeds. ``up`` brings a folder to the newest form.
 LAYOUT = 1
 # Bytes and files that the disk must have left. PostgreSQL writes its log of changes in files of 16 MB, and may need two at once.
 ENOUGH_BYTES, ENOUGH_FILES = 32_000_000, 200
@@ -157,7 +157,7 @@ def create(path: Path) -> None:
 
 
 def require_private(path: Path) -> None:
-    """Refuse a data folder that another user may write or exchange: it holds passwords and files that the parts execute on load.
+    """Refuse a data folder that another user may write or exchange: it holds passwords and pickled objects.
 
     A folder that does not exist is accepted.
 

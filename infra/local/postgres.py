@@ -144,8 +144,8 @@ def answers(folder: Folder) -> bool:
 def create_database(folder: Folder) -> None:
     """The database ``lex_ingest`` with the extension ``vector``, and the role that owns it. Running it again changes nothing.
 
-    A cluster that was made before 26 November has ``lex`` as its superuser. That role is renamed, and a new ``lex`` with the
-    same password gets all that it owned: addresses that other clients have stay right.
+    A cluster of layout 0 has ``lex`` as its superuser. That role is renamed, and a new ``lex`` with the same password gets all
+    that it owned, so that the DATABASE_URL that other clients have stays right.
     """
     folder.secret("postgres-superuser")
     folder.save()  # before the cluster knows the password

@@ -112,7 +112,7 @@ def delete(data_dir: Path) -> list[str]:
 
 def _stop(folder: Folder) -> bool:
     folder.parts = []
-    # A full disk keeps nobody from stopping.
+    # A stack on a full disk can be stopped.
     with contextlib.suppress(OSError):
         folder.save()
     return supervision.stop(folder)
