@@ -21,8 +21,6 @@ MEANT = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 AWAITED = (signal.SIGTERM, signal.SIGCHLD)
 LOOK = 1.0  # seconds between two looks at the data folder
 PAUSE = 1.0  # seconds before supervisord is started again: on a full disk it may end at once each time
-# Seconds that the parts get to end by themselves when their folder is gone; all have ended after 15.
-PATIENCE = 5.0
 
 
 class DataFolder:
@@ -77,18 +75,19 @@ def reap(supervisor: int) -> int | None:
     return code
 
 
-def end_all(supervisor: int) -> None:
-    """End every process of the stack. Its pid files may be gone, so they are found as descendants of this process."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(supervisor, signal.SIGTERM)
-    started = time.monotonic()
-    while remaining := descendants(os.getpid()):
-        if time.monotonic() > started + PATIENCE:
+def kill_descendants(ancestor: int) -> None:
+    """Kill every process that the ancestor has started, before one of them can react to the end of another.
+
+    PostgreSQL would write its control file under the absolute path of its folder when it is told to end: by then that may be
+    the file of another cluster. Pid files may be gone with the folder, so the processes are found by their parents.
+    """
+    deadline = time.monotonic() + 30
+    while (remaining := descendants(ancestor)) and time.monotonic() < deadline:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in remaining:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
-        reap(supervisor)
+                    os.kill(pid, number)
+        time.sleep(0.05)
 
 
 def main() -> None:
@@ -109,7 +108,7 @@ def main() -> None:
                 os.kill(supervisor, signal.SIGTERM)
             code = reap(supervisor)
             if folder.is_gone():
-                return end_all(supervisor)
+                return kill_descendants(os.getpid())
         if told or code == 0 or -code in MEANT:
             return None
         until = time.monotonic() + PAUSE

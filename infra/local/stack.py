@@ -91,9 +91,10 @@ def down(data_dir: Path) -> bool:
     """Stop every process of the folder; whether there was one. What the folder keeps stays."""
     path = data_dir.absolute()
     if not (path / "run").is_dir():
-        return False
+        return supervision.end_predecessors(path)
     with Folder.locked(path) as folder:
-        return _stop(folder)
+        ended = supervision.end_predecessors(path)
+        return _stop(folder) or ended
 
 
 def delete(data_dir: Path) -> list[str]:
@@ -190,7 +191,8 @@ def _up(
     on_wait("the end of what runs here" if running else "leftovers of an earlier run")
     if running:
         supervision.end_older_foreground(folder)
-    if _stop(folder) and not running:
+    ended = supervision.end_predecessors(folder.path)
+    if (_stop(folder) and not running) or ended:
         on_progress("ended what an interrupted run had left")
     folder.provider = chosen
     supervisor = None

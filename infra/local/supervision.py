@@ -93,17 +93,51 @@ def start(folder: Folder, groups: dict[str, list[Process]], detach: bool) -> sub
 
 
 def is_running(folder: Folder) -> bool:
-    return child.recorded(folder.run, KEEPER) is not None
+    """Whether the keeper lives. That of a folder which was moved ends within moments, and counts as ended."""
+    keeper_pid = child.recorded(folder.run, KEEPER)
+    if keeper_pid is None:
+        return False
+    file = _processes_of(keeper_pid)
+    with contextlib.suppress(OSError):
+        return file is None or file.samefile(folder.run / "processes.json")
+    return False
+
+
+def _processes_of(pid: int) -> Path | None:
+    """The file that a keeper was started with; None for any other process."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+    except OSError:
+        return None
+    is_keeper = arguments[-1:] == [SUPERVISOR.encode()] and any(argument.endswith(b"/keeper.py") for argument in arguments)
+    return Path(os.fsdecode(arguments[-2])) if is_keeper else None
+
+
+def end_predecessors(path: Path) -> bool:
+    """Kill the stack of a folder that was deleted, and in whose place ``path`` is now or will be. Whether there was one.
+
+    Its keeper ends it too, a moment later, unless that is of an older version.
+    """
+    own, found = child.recorded(path / "run", KEEPER), False
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        if pid != own and _processes_of(pid) == path / "run" / "processes.json":
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's process is none of ours
+                os.kill(pid, signal.SIGSTOP)
+                found = True
+                keeper.kill_descendants(pid)
+                os.kill(pid, signal.SIGKILL)
+    return found
 
 
 def end_older_foreground(folder: Folder) -> None:
     """Kill the ``up`` of an older version that waits in front: it would take the new stack for its own and stop it."""
-    keeper = child.recorded(folder.run, KEEPER)
+    running = child.recorded(folder.run, KEEPER)
     try:
         recorded = json.loads((folder.run / "processes.json").read_text())[KEEPER]
     except (OSError, ValueError, KeyError):
         return
-    if keeper is not None and recorded["death_signal"] and child.parent(keeper) == recorded["parent"] > 1:
+    if running is not None and recorded["death_signal"] and child.parent(running) == recorded["parent"] > 1:
         with contextlib.suppress(ProcessLookupError):
             os.kill(recorded["parent"], signal.SIGKILL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def test_every_process_ends_when_the_folder_is_gone(
     stack.end()
     assert find(folder) is None
     assert not down(folder)
+    assert not find(folder.with_name("elsewhere"))
     if lose is _moved:
         again = start(folder.with_name("elsewhere"))
         assert again.environment == stack.environment
@@ -135,6 +137,24 @@ def test_a_stack_that_is_started_in_the_place_of_a_deleted_one_is_left_alone(fol
 
     assert processes(folder) == pids
     assert answers(new)
+    # What ended did not write into the new cluster.
+    down(folder)
+    assert answers(start())
+
+
+def test_down_ends_at_once_what_runs_of_a_folder_that_was_deleted(folder: Path, start: Callable[..., Stack]) -> None:
+    start()
+    first = child.recorded(folder / "run", child.KEEPER)
+    assert first is not None
+    everything = [first, *keeper.descendants(first)]
+    # As an older version, which looks at no folder, it would stay.
+    os.kill(first, signal.SIGSTOP)
+    _gone(folder)
+
+    assert down(folder)
+
+    until(lambda: not any(child.identity(pid) for pid in everything))
+    assert not down(folder)
 
 
 def test_the_keeper_finds_its_descendants_and_no_other_process() -> None:
