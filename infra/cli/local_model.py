@@ -1,39 +1,75 @@
-"""How busy the local model is, as its own server says."""
+"""What the local model server says of its own load: ``status``, ``put --wait`` and ``doctor`` show it to people."""
 
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
 
 from worker.settings import Settings
 
-# The provider name under which the local stack keeps the vectors of its own model (infra.local.parts).
-PROVIDER = "local"
+# The provider name under which the local stack's own model server embeds (infra.local.parts).
+LOCAL = "local"
+# Seconds: a frozen server must not hold up a command that only wants to say why something is slow.
 _TIMEOUT = 2.0
+_MOST_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModelLoad:
-    """``texts_per_second`` is what the model does now; ``waiting_texts`` are those that it has not begun."""
+    """``texts_per_second`` is None where the server has embedded nothing lately; ``waiting_texts`` are accepted and not done."""
 
-    texts_per_second: float
+    texts_per_second: float | None
     waiting_texts: int
+
+    def sentence(self, to_go: int | None = None) -> str | None:
+        """Say that the model is busy, and how much is to go; None if it is idle, or nothing is to go.
+
+        Args:
+            to_go: chunks without a vector, where the caller has counted them; else the server's own ``waiting_texts``.
+        """
+        left = self.waiting_texts if to_go is None else to_go
+        if left <= 0 or (self.waiting_texts == 0 and self.texts_per_second is None):
+            return None
+        rate = "" if self.texts_per_second is None else f"{self.texts_per_second:.1f} chunks/s, "
+        return f"the local model is busy: {rate}{left:,} to go"
 
 
 def load(settings: Settings) -> LocalModelLoad | None:
-    """Ask the local model's server. None where there is no local model, or it does not say."""
-    url, key = settings.openai_base_url, settings.openai_api_key
-    if settings.embedding_provider != PROVIDER:
-        other = dict(settings.providers).get(PROVIDER)
-        url, key = (other.base_url, other.key) if other else (None, "")
-    if not url:
+    """Ask the local model server for its load, within 2 s. None where there is none, or where it does not answer so."""
+    address = _address(settings)
+    if address is None:
         return None
-    request = urllib.request.Request(f"{url.rstrip('/')}/status", headers={"Authorization": f"Bearer {key}"})  # noqa: S310 - http(s) by the setting's form
+    url, key = address
+    request = urllib.request.Request(f"{url.rstrip('/')}/status", headers={"Authorization": f"Bearer {key}"})  # noqa: S310 - an operator's setting, checked to be HTTP
+    # A proxy of the environment is not asked: the server is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        # The server is on this machine: no proxy of the environment may stand in between.
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_TIMEOUT) as answer:
-            said = json.load(answer)
-        return LocalModelLoad(float(said["texts_per_second"]), int(said["waiting_texts"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        with opener.open(request, timeout=_TIMEOUT) as answer:
+            return _read(json.loads(answer.read(_MOST_BYTES)))
+    except (OSError, HTTPException, ValueError):
         return None
+
+
+def _address(settings: Settings) -> tuple[str, str] | None:
+    """Where the local model server answers, and its key: the settings' own provider, or one of LEX_INGEST_PROVIDERS."""
+    if settings.embedding_provider == LOCAL:
+        url, key = settings.openai_base_url, settings.openai_api_key
+    else:
+        provider = dict(settings.providers).get(LOCAL)
+        url, key = (provider.base_url, provider.key) if provider is not None else (None, "")
+    return (url, key) if url is not None and url.startswith(("http://", "https://")) else None
+
+
+def _read(answer: Any) -> LocalModelLoad | None:
+    if not isinstance(answer, dict):
+        return None
+    waiting, rate = answer.get("waiting_texts"), answer.get("texts_per_second")
+    if isinstance(waiting, bool) or not isinstance(waiting, int) or waiting < 0:
+        return None
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not math.isfinite(rate) or rate <= 0:
+        rate = None
+    return LocalModelLoad(rate, waiting)
