@@ -10,7 +10,8 @@ import typer
 
 from infra.cli.connection import DataDir, connect
 from infra.cli.documents import Json
-from infra.cli.output import console, errors, json_line
+from infra.cli.output import console, json_line, say, tell
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
     from worker.budget import Budget
@@ -58,11 +59,10 @@ def backfill(
             return
         _follow(profile, expected, settings, as_json)
     except KeyboardInterrupt:
-        errors.print(
+        tell(
             f"it goes on in the background: `lex-ingest model list` shows how far it is, "
-            f"`lex-ingest model backfill {profile.name} --stop` ends it",
-            soft_wrap=True, highlight=False, markup=False,
-        )  # fmt: skip
+            f"`lex-ingest model backfill {profile.name} --stop` ends it"
+        )
         raise typer.Exit(130) from None
 
 
@@ -81,7 +81,7 @@ def _tell(as_json: bool, record: dict[str, Any], sentence: str) -> None:
     if as_json:
         json_line(record)
     else:
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        say(sentence)
 
 
 def _record(profile: Profile, plan: Plan) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def _in_words(profile: Profile, plan: Plan) -> str:
     if plan.seconds is not None:
         limits = f"at least {_span(plan.seconds)} by the limits that are set"
     return (
-        f"{profile.name}: {plan.texts:,} texts without a vector, about {plan.tokens:,} tokens "
-        f"({plan.tokens_per_byte:.3f} a byte, {known}), {price}; {limits}"
+        f"{profile.name}: {plural(plan.texts, 'text')} without a vector, about {plural(plan.tokens, 'token')} "
+        f"({plan.tokens_per_byte:.3f} per byte, {known}), {price}; {limits}"
     )
 
 
@@ -136,8 +136,8 @@ def _follow(profile: Profile, plan: Plan, settings: Settings, as_json: bool) -> 
         time.sleep(_EVERY)
     seconds = time.monotonic() - begun
     texts = now.inputs - first.inputs
-    rate = f"{texts:,} texts in {_span(seconds)} ({texts / seconds:,.0f} a second)" if texts else "nothing was missing"
-    refused = f"; {now.refused:,} texts are refused" if now.refused else ""
+    rate = f"{plural(texts, 'text')} in {_span(seconds)} ({texts / seconds:,.0f} per second)" if texts else "nothing was missing"
+    refused = f"; {plural(now.refused, 'text')} refused" if now.refused else ""
     _tell(
         as_json,
         {"profile": profile.name, "state": "whole", "texts": texts, "refused": now.refused, "seconds": round(seconds, 1)},
@@ -153,7 +153,7 @@ def _how_far(first: Progress, now: Progress, plan: Plan, seconds: float) -> str:
         missed = seconds > _MISSED_AFTER and not now.running
         return "no worker has taken it: see that one runs (`lex-ingest doctor`)" if missed else "waits for a worker"
     rate = done / seconds
-    return f"{done:,} of {plan.texts:,} texts, {rate:,.0f} a second, {_span((plan.texts - done) / rate)} to go"
+    return f"{done:,} of {plural(plan.texts, 'text')}, {rate:,.0f} per second, {_span((plan.texts - done) / rate)} to go"
 
 
 def _shown(as_json: bool) -> Callable[[str], None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.output import STATUS_STYLE, console, heading, visible_key
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
     from infra.local.stack import Stack
@@ -92,7 +93,7 @@ def _ingest(settings: Settings) -> bool:
 def _line(row: DocumentStatus) -> str:
     from rich.markup import escape
 
-    facts = f"{row.text_length or 0:>6} characters {row.chunks:>2} chunks" if row.error is None else escape(row.error)
+    facts = f"{row.text_length or 0:>6} characters {plural(row.chunks, 'chunk'):>9}" if row.error is None else escape(row.error)
     return f"   [{STATUS_STYLE.get(row.status, 'cyan')}]{row.status:<9}[/] {facts}  {escape(visible_key(row.key))}"
 
 

@@ -2,78 +2,78 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli.connection import DataDir, connect
-from infra.cli.output import STATUS_STYLE, console, errors, heading, json_line, visible_key
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect
+from infra.cli.output import STATUS_STYLE, console, heading, json_line, say, tell, visible_key, visible_line, visible_text
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
+    from worker.domain.scope import Scope
     from worker.services.documents import DocumentDetail, DocumentStatus
     from worker.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+
+# Widths of a line's first columns: the longest status, a generation, and chunks such as 12345/12345.
+_COLUMNS = "{:<11} {:>4} {:>11}  "
 
 
 def status(
-    key: Annotated[str | None, typer.Argument(help="One document's key.")] = None,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="One document's key.")] = None,
     only: Annotated[str | None, typer.Option("--status", help="Only documents in this status.")] = None,
     prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
+    bucket: Bucket = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew until no document waits.")] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="With --json: end with one object that counts, as the other form always does.")
+    ] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Show every document's status and what it waits for."""
-    settings = connect(data_dir).require("buckets")
-    from worker.domain.document import TERMINAL
+    """Show every document's status, how much of it is embedded, and what it waits for."""
+    chosen = parse_status(only)
+    if watch and as_json:
+        raise typer.BadParameter("--watch is for people: ask --json again instead.", param_hint="--watch")
+    settings = connect(data_dir).require("database_url", "buckets")
     from worker.domain.scope import Scope
     from worker.services.documents import statuses
 
-    scope = Scope.of_buckets(settings.buckets).within(prefix)
-    chosen = parse_status(only)
-    if as_json:
-        found = False
-        for row in statuses(scope, settings, key=key, status=chosen):
-            found = True
-            json_line(row)
-        if key is not None and not found:
-            raise typer.Exit(1)
-        return
+    scope = Scope.of_buckets(chosen_buckets(settings, bucket)).within(prefix)
+
+    def rows() -> Iterator[DocumentStatus]:
+        return statuses(scope, settings, key=key, status=chosen, with_progress=True)
+
     if watch:
-        from rich.live import Live
-
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                rows = list(statuses(scope, settings, key=key, status=chosen))
-                live.update(_screenful(rows), refresh=True)
-                if rows and all(row.status in TERMINAL for row in rows):
-                    break
-                time.sleep(1)
-    else:
-        rows = list(statuses(scope, settings, key=key, status=chosen))
-        if key is not None and not rows:
-            errors.print(f"no document has the key {visible_key(key)!r}", soft_wrap=True)
-            raise typer.Exit(1)
-        console.print(_table(rows))
-    _summary(settings, rows)
-
-
-def _screenful(rows: list[DocumentStatus]) -> Table:
-    """As many rows as the screen holds: what is on its way first, then what failed; the last line counts the others."""
-    from worker.domain.document import TERMINAL, Status
-
-    def urgency(row: DocumentStatus) -> int:
-        return 0 if row.status not in TERMINAL else 1 if row.status is Status.FAILED else 2
-
-    shown = sorted(rows, key=urgency)[: max(1, console.height - 3)]
-    table = _table(shown, console.width)
-    if len(shown) < len(rows):
-        table.add_row(f"… {len(rows) - len(shown)} more")
-    return table
+        _watch(rows, scope, settings)
+        return
+    seen = _Seen(settings)
+    for row in rows():
+        if as_json:
+            json_line(row)
+        else:
+            if not seen.documents:
+                say((_COLUMNS + "{}").format("status", "gen", "chunks", "key").rstrip())
+            _print_row(row, len(scope.buckets) > 1)
+        seen.add(row)
+    if as_json and summary:
+        json_line(seen.record())
+    if key is not None and not seen.documents:
+        if not as_json:
+            tell(f"no document has the key {visible_key(key)}")
+        raise typer.Exit(1)
+    if not as_json:
+        for line in seen.lines():
+            say(line)
 
 
 def parse_status(name: str | None) -> Any:
@@ -88,84 +88,199 @@ def parse_status(name: str | None) -> Any:
         raise typer.BadParameter(f"one of {', '.join(Status)}", param_hint="--status") from None
 
 
-def _table(rows: list[DocumentStatus], width: int | None = None) -> Table:
-    """A row a document. In a screen of ``width`` columns, what is too long for one line is cut; else it is folded."""
-    from rich.table import Table
+class _Seen:
+    """What is counted while rows go by: their number may be in the millions, so none of them is kept."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._statuses: Counter[str] = Counter()
+        self._embedded = self._total = 0
+
+    @property
+    def documents(self) -> int:
+        return self._statuses.total()
+
+    def add(self, row: DocumentStatus) -> None:
+        self._statuses[row.status.value] += 1
+        if row.chunks_embedded is not None and row.chunks_total is not None:
+            self._embedded += row.chunks_embedded
+            self._total += row.chunks_total
+
+    def record(self) -> dict[str, Any]:
+        """The last object of --json --summary."""
+        load = self._load()
+        return {
+            "kind": "summary",
+            "documents": self.documents,
+            "statuses": dict(sorted(self._statuses.items())),
+            "chunks_embedded": self._embedded,
+            "chunks_total": self._total,
+            "queues": self._queues(),
+            "local_model": None if load is None else dataclasses.asdict(load),
+            "fillings": [{"profile": profile, "state": state} for profile, state in self._fillings()],
+        }
+
+    def lines(self) -> Iterator[str]:
+        counts = ", ".join(f"{number:,} {name}" for name, number in sorted(self._statuses.items())) or "no documents"
+        queues = self._queues()
+        if queues is None:
+            waiting = "REDIS_URL is not set" if not self._settings.redis_url else "Redis does not answer"
+        else:
+            waiting = ", ".join(f"{name} {length}" for name, length in queues.items())
+        yield f"\n{counts}"
+        yield f"queues: {waiting}"
+        load = self._load()
+        busy = None if load is None else load.sentence(self._total - self._embedded)
+        if busy is not None:
+            yield busy
+        for profile, state in self._fillings():
+            yield f"filling of {profile}: {state}"
+
+    def _queues(self) -> dict[str, int] | None:
+        from redis import RedisError
+
+        from worker import producer
+
+        if not self._settings.redis_url:
+            return None
+        try:
+            return producer.queue_lengths(self._settings)
+        except RedisError:
+            return None
+
+    def _load(self) -> Any:
+        from infra.cli import local_model
+
+        return local_model.load(self._settings) if self._total > self._embedded else None
+
+    def _fillings(self) -> list[tuple[str, str]]:
+        from worker.services.models import resting
+
+        return [(profile.name, state) for profile, state in resting(self._settings)]
+
+
+def _print_row(row: DocumentStatus, with_bucket: bool) -> None:
+    """A document in one line; on a terminal, what it waits for gets a second one where the first has no room left.
+
+    The key stands whole and as one word of a shell, so that it can be pasted behind `lex-ingest show`.
+    """
+    first = _COLUMNS.format(row.status, row.generation, chunks_of(row))
+    where = f"{row.bucket}  " if with_bucket else ""
+    key, why = visible_key(row.key), _why(row)
+    if not console.is_terminal:
+        sys.stdout.write(f"{first}{where}{key}{'  ' if why else ''}{why}\n")
+        return
+    from rich.cells import cell_len
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("key", "status", "gen", "chunks", "why / waits for"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("gen", "chunks") else "left")
-    # What the three narrow columns and the gaps between all five leave to the other two.
-    room = None if width is None else (width - len("UNSUPPORTED  gen  chunks") - 6) // 2
-    for row in rows:
-        key, why = Text(visible_key(row.key)), Text(_why(row))
-        if room is not None:
-            key.truncate(room, overflow="ellipsis")
-            why.truncate(room, overflow="ellipsis")
-        status = Text(row.status, STATUS_STYLE.get(row.status, "cyan"))
-        table.add_row(key, status, str(row.generation), str(row.chunks), why)
-    return table
+    line = Text(first)
+    line.stylize(STATUS_STYLE.get(row.status, "cyan"), 0, len(row.status))
+    line.append(where + key)
+    fits = line.cell_len + 2 + cell_len(why) <= console.width
+    line.append(("  " if fits else "\n    ") + why if why else "")
+    console.print(line, soft_wrap=True)
+
+
+def chunks_of(row: DocumentStatus) -> str:
+    """The chunks that are served; of a version that is being embedded, those with a vector and all: 3/12."""
+    if row.chunks_total is None:
+        return str(row.chunks)
+    return f"{'?' if row.chunks_embedded is None else row.chunks_embedded}/{row.chunks_total}"
 
 
 def _why(row: DocumentStatus) -> str:
     """What the document waits for and until when, and why it failed, at an end or the last time."""
-    why = f"{row.error_code}: {row.error}" if row.error_code else ""
+    why = visible_line(f"{row.error_code}: {row.error}") if row.error_code else ""
     if row.waits_for and row.due_at is not None:
         when = row.due_at.astimezone()
-        return f"{row.waits_for}, looked at again at {when:%H:%M:%S}{' — last: ' + why if why else ''}"
+        return f"{visible_line(row.waits_for)}, looked at again at {when:%H:%M:%S}{' — last: ' + why if why else ''}"
     if row.error_code and row.active_generation is not None:
         return f"{why} (generation {row.active_generation} is still served)"
     return why
 
 
-def _summary(settings: Settings, rows: list[DocumentStatus]) -> None:
-    from collections import Counter
+def _watch(rows: Any, scope: Scope, settings: Settings) -> None:
+    from rich.live import Live
 
-    from redis import RedisError
+    from infra.cli.progress import ChunkProgress
+    from worker.domain.document import TERMINAL
 
-    from worker import producer
-    from worker.services.models import resting
+    progress = ChunkProgress(settings)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = list(rows())
+            progress.look(found)
+            live.update(_screenful(found, progress.sentence(), len(scope.buckets) > 1), refresh=True)
+            if found and all(row.status in TERMINAL for row in found):
+                break
+            time.sleep(1)
+    seen = _Seen(settings)
+    for row in found:
+        seen.add(row)
+    for line in seen.lines():
+        say(line)
 
-    numbers = Counter(row.status.value for row in rows)
-    line = ", ".join(f"{number} {name}" for name, number in sorted(numbers.items())) or "no documents"
-    try:
-        queues = ", ".join(f"{name} {length}" for name, length in producer.queue_lengths(settings).items())
-    except RedisError:
-        queues = "Redis does not answer"
-    console.print(f"\n{line}\nqueues: {queues}", highlight=False)
-    for profile, why in resting(settings):
-        console.print(f"filling of {profile.name}: {why}", highlight=False, soft_wrap=True, markup=False)
+
+def _screenful(rows: list[DocumentStatus], sentence: str | None, with_bucket: bool) -> RenderableType:
+    """As many rows as the screen holds: what is on its way first, then what failed; the last lines count the others."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from worker.domain.document import TERMINAL, Status
+
+    def urgency(row: DocumentStatus) -> int:
+        return 0 if row.status not in TERMINAL else 1 if row.status is Status.FAILED else 2
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("status", "gen", "chunks", "key", "why / waits for"):
+        right = title in ("gen", "chunks")
+        table.add_column(title, overflow="ellipsis", no_wrap=True, justify="right" if right else "left")
+    # What the narrow columns and the gaps leave to the other two: a screen's line is one line, so long keys are cut here.
+    room = max(8, (console.width - len("UNSUPPORTED  gen  12345/12345") - 8) // 2)
+    shown = sorted(rows, key=urgency)[: max(1, console.height - 4)]
+    for row in shown:
+        key = Text(f"{row.bucket}: {visible_key(row.key)}" if with_bucket else visible_key(row.key))
+        why = Text(_why(row))
+        for text in (key, why):
+            text.truncate(room, overflow="ellipsis")
+        table.add_row(Text(row.status, STATUS_STYLE.get(row.status, "cyan")), str(row.generation), chunks_of(row), key, why)
+    below = [f"… {len(rows) - len(shown):,} more"] if len(shown) < len(rows) else []
+    return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in [*below, *([sentence] if sentence else [])]))
 
 
 def show(
-    key: Annotated[str, typer.Argument(help="The document's key.")], as_json: Json = False, data_dir: DataDir = None
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The document's key.")],
+    bucket: Bucket = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Show one document: its pages or sections, and its chunks with their text and where it comes from."""
-    settings = connect(data_dir).require("buckets")
+    settings = connect(data_dir).require("database_url", "buckets")
+    from worker.domain.errors import PermanentError
     from worker.domain.scope import Scope
     from worker.services import documents
 
-    detail = documents.show(Scope.of_buckets(settings.buckets), key, settings)
+    try:
+        detail = documents.show(Scope.of_buckets(chosen_buckets(settings, bucket)), key, settings)
+    except PermanentError as error:
+        raise typer.BadParameter(str(error), param_hint="--bucket") from None
     if detail is None:
-        errors.print(f"no document has the key {visible_key(key)!r}", soft_wrap=True)
+        tell(f"no document has the key {visible_key(key)}")
         raise typer.Exit(1)
     if as_json:
-        import dataclasses
-
         fields = dataclasses.asdict(detail)
-        summary = fields.pop("status")
-        summary.pop("chunks")
-        json_line({**summary, **fields})
+        row = fields.pop("status")
+        row.pop("chunks")
+        json_line({**row, **fields})
         return
-    _print_detail(detail)
+    _print_detail(detail, len(settings.buckets) > 1)
 
 
-def _print_detail(detail: DocumentDetail) -> None:
-    from rich.markup import escape
-
+def _print_detail(detail: DocumentDetail, with_bucket: bool) -> None:
     row = detail.status
-    console.print(_table([row]))
+    say((_COLUMNS + "{}").format("status", "gen", "chunks", "key"))
+    _print_row(row, with_bucket)
     facts = {
         "id": row.document_id,
         "title": detail.title,
@@ -179,20 +294,24 @@ def _print_detail(detail: DocumentDetail) -> None:
     }
     for name, value in facts.items():
         if value is not None:
-            console.print(f"{name:>10}  {escape(str(value))}", highlight=False)
+            say(f"{name:>10}  {visible_line(str(value))}")
     for warning in detail.warnings:
-        console.print(f"[yellow]warning[/]     {escape(warning)}", highlight=False)
-    console.print(f"\nsections: {len(detail.sections)}")
+        say(f"warning     {visible_line(warning)}")
+    say(f"\n{plural(len(detail.sections), 'section')}")
     for section in detail.sections:
         where = f"page {section['page']}" if section["page"] else ""
-        console.print(
-            f"  {section['char_start']:>7}-{section['char_end']:<7} {where:<9} {escape(section['heading'] or '')}",
-            highlight=False,
-        )
+        name = visible_line(section["heading"] or "")
+        say(f"  {section['char_start']:>7}-{section['char_end']:<7} {where:<9} {name}".rstrip())
     for piece in detail.chunks:
-        pages = "" if piece["page_start"] is None else f", page {piece['page_start']}–{piece['page_end']}"
-        heading(f"chunk {piece['ordinal']} · {piece['char_start']}–{piece['char_end']}{pages}")
-        console.print(escape(piece["text"]), highlight=False)
+        heading(f"chunk {piece['ordinal']} · {piece['char_start']}–{piece['char_end']}{_pages(piece)}")
+        say(visible_text(piece["text"]))
+
+
+def _pages(piece: dict[str, Any]) -> str:
+    first, last = piece["page_start"], piece["page_end"]
+    if first is None:
+        return ""
+    return f", page {first}" if first == last else f", pages {first}–{last}"
 
 
 def register(app: typer.Typer) -> None:

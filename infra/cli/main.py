@@ -1,90 +1,167 @@
-"""``lex-ingest``: registers the commands, and turns expected errors into one line and an exit code.
+"""``lex-ingest``: registers the commands, and turns every error into one line and an exit code.
 
 Exit codes: 0 done, or the answer is yes; 1 it failed, or the answer is no; 2 wrong usage or setting; 3 nothing runs there,
-or it can't be reached; 130 interrupted.
+or it can't be reached; 70 a bug of lex-ingest; 130 interrupted; 141 what read the output has closed it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import os
+import select
 import sys
-from typing import Annotated, NoReturn
+import traceback
+import warnings
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from infra.cli import cost, demo, documents, models, objects, operate, reconcile, search, stack
-from infra.cli.connection import NoStackError
-from infra.local.folder import StackError
-from worker.domain.errors import IngestError, TransientError
-from worker.settings import SettingsError
+from infra.cli.examples import EXAMPLES
+from infra.cli.failures import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, failure_of
+from infra.cli.output import visible_line
 
 app = typer.Typer(
     name="lex-ingest",
     help="Drop a document into an S3 bucket; seconds later its text is searchable by meaning in PostgreSQL.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+# Of this process: whether tracebacks and logs are shown. An option of the whole program, needed after its context is gone.
+_debug = False
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+class _Command(TyperCommand):
+    """A command whose texts are Unicode: PostgreSQL and S3 know no others. Paths may be any bytes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self.get_params(ctx):
+            value = ctx.params.get(parameter.name)
+            for text in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(text, str) and not _is_unicode(text):
+                    raise typer.BadParameter(f"{text!r} is not valid UTF-8.", ctx=ctx, param_hint=parameter.opts[0])
+        return super().invoke(ctx)
+
+
+def _is_unicode(text: str) -> bool:
+    # Bytes that are no UTF-8 are lone surrogates in Python's arguments (PEP 383).
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
         from importlib.metadata import version
 
         typer.echo(f"lex-ingest {version('lex-ingest')}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog="Example: lex-ingest up --detach, then lex-ingest put ~/Documents --wait")
 def _options(
-    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="LEX_INGEST_DEBUG", help="Show the traceback of an error, and the logs.")
+    ] = False,
 ) -> None:
     """Drop a document into an S3 bucket; seconds later its text is searchable by meaning in PostgreSQL."""
+    global _debug
+    _debug = debug
+    logging.disable(logging.NOTSET if debug else logging.CRITICAL)
 
 
-for module in (stack, objects, documents, search, cost, models, operate, reconcile, demo):
-    module.register(app)
+def _register() -> None:
+    for module in (stack, objects, documents, search, cost, models, operate, reconcile, demo):
+        module.register(app)
+    for prefix, group in (("", app), ("model ", models.model)):
+        for command in group.registered_commands:
+            name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
+            command.cls, command.epilog = _Command, f"Example: {EXAMPLES[prefix + name]}"
 
 
-# Of drivers that a command may have imported, the errors that mean "nobody answers there".
-UNREACHABLE = {
-    "botocore.exceptions": ("HTTPClientError", "EndpointConnectionError"),
-    "psycopg": ("OperationalError",),
-    "redis.exceptions": ("ConnectionError", "TimeoutError"),
-    "sqlalchemy.exc": ("OperationalError",),
-}
+_register()
 
 
-def is_unreachable(error: Exception) -> bool:
-    """Whether the error says that a part of the system does not answer. Imports no driver: one that raised is loaded."""
-    known = [
-        getattr(sys.modules[module], name) for module, names in UNREACHABLE.items() if module in sys.modules for name in names
-    ]
-    return isinstance(error, (NoStackError, TransientError, ConnectionError, *known))
-
-
-def main() -> None:
+def main() -> NoReturn:
+    """Run the program, and end the process with its exit code."""
+    # A person gets sentences: what a command has to say it says itself. ``--debug`` shows the logs.
+    logging.disable(logging.CRITICAL)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     try:
-        app()
-    except Exception as error:
-        if is_unreachable(error):
-            next_step = "" if isinstance(error, NoStackError) else " Run `lex-ingest doctor` to see which part does not answer."
-            _end(f"{_sentence(error)}{next_step}", 3)
-        if isinstance(error, SettingsError):
-            _end(str(error), 2)
-        if isinstance(error, (IngestError, StackError, OSError)):
-            _end(_sentence(error), 1)
-        raise
+        code = app(standalone_mode=False, prog_name="lex-ingest") or DONE
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the person gets one line and the right exit code
+        code = _end_of(error)
+    _leave(code)
 
 
-def _sentence(error: Exception) -> str:
-    """The error on one line, without a driver's background."""
-    if isinstance(error, (IngestError, StackError)):
-        return str(error)
-    return f"{str(error).splitlines()[0]} ({type(error).__name__})." if str(error) else f"{type(error).__name__}."
+def _end_of(error: BaseException) -> int:
+    """Tell of the error; the exit code."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, OSError) and error.__context__.errno == errno.EPIPE:
+        # Typer's own end for a closed pipe, which it also takes a lost connection for.
+        error = error.__context__
+    if isinstance(error, BrokenPipeError) and (_is_closed_pipe(1) or _is_closed_pipe(2)):
+        return PIPE_CLOSED
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED if error.code else DONE
+    at_a_question = isinstance(error, typer.Abort) and isinstance(error.__context__, KeyboardInterrupt)
+    if isinstance(error, KeyboardInterrupt) or at_a_question:
+        return INTERRUPTED
+    if _debug and not isinstance(error, (typer.Abort, typer.TyperException)):
+        traceback.print_exception(error)
+    if isinstance(error, typer.Abort):
+        return _tell("There was no answer to the question, so nothing was done. --yes answers it.", FAILED)
+    if isinstance(error, typer.TyperException):
+        return _tell_of_usage(error)
+    failure = failure_of(error)
+    return _tell(failure.sentence, failure.code)
 
 
-def _end(sentence: str, code: int) -> NoReturn:
-    print(f"lex-ingest: {sentence}", file=sys.stderr)
+def _tell_of_usage(error: typer.TyperException) -> int:
+    message = " ".join(error.format_message().split())
+    if not message:
+        # Without arguments the help was printed instead.
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "lex-ingest"
+    message = visible_line(message).removesuffix(".") + "."
+    option = getattr(error, "option_name", "--")
+    if not option.startswith("--"):
+        message += f" A key that begins with - goes behind --, as in `{path} -- -KEY`."
+    return _tell(f"{message} See `{path} --help`.", error.exit_code)
+
+
+def _tell(sentence: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody reads standard error: the exit code remains
+        print(f"lex-ingest: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def _is_closed_pipe(descriptor: int) -> bool:
+    """Whether whoever read this pipe is gone."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _leave(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if code == DONE and not isinstance(error, BrokenPipeError):
+            code = _tell(f"The output could not be written: {error.strerror}.", FAILED)
+        elif code == DONE:
+            code = PIPE_CLOSED
+        # What is still in the buffer goes nowhere: Python would try once more at its end, and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if code in (INTERRUPTED, PIPE_CLOSED):
+        # Python would wait for threads that still work, such as uploads, and show a traceback for a second Ctrl-C.
+        os._exit(code)
     sys.exit(code)
 
 

@@ -9,7 +9,8 @@ import typer
 from infra.cli import backfill
 from infra.cli.connection import DataDir, connect
 from infra.cli.documents import Json
-from infra.cli.output import console, errors, json_line
+from infra.cli.output import console, json_line, say, tell
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
     from worker.services.models import Listed
@@ -20,6 +21,7 @@ model = typer.Typer(
     help="Change the embedding model without a moment in which searches fail: add, backfill, switch.",
     no_args_is_help=True,
     add_completion=False,
+    epilog="Example: lex-ingest model add text-embedding-3-large --dimensions 3072",
 )
 Name = Annotated[
     str, typer.Argument(metavar="PROFILE", help="As `model list` names it; the model's name alone will do where one has it.")
@@ -40,7 +42,7 @@ def list_profiles(as_json: Json = False, data_dir: DataDir = None) -> None:
             json_line(_record(item))
         return
     if not found:
-        errors.print("there is no profile yet: run `lex-ingest migrate`")
+        tell("there is no profile yet: run `lex-ingest migrate`")
         raise typer.Exit(1)
     from rich.table import Table
     from rich.text import Text
@@ -51,7 +53,7 @@ def list_profiles(as_json: Json = False, data_dir: DataDir = None) -> None:
     for item in found:
         filling = item.filling or ""
         if item.coverage.refused:
-            filling = f"{filling}{', ' if filling else ''}{item.coverage.refused:,} chunks refused"
+            filling = f"{filling}{', ' if filling else ''}{plural(item.coverage.refused, 'chunk')} refused"
         table.add_row(
             Text(item.profile.name), Text(item.state, "green" if item.profile.serving else ""), f"{item.vectors:,}",
             f"{item.percent:.1f}%", item.index, f"{item.size / 1e6:,.1f}", Text(filling),
@@ -127,7 +129,8 @@ def _switched(done: Switched, as_json: bool) -> None:
         return
     say(f"{done.serving.name} serves; {done.before.name} is kept filled: `lex-ingest model rollback` goes back at once")
     if done.refused:
-        say(f"{done.refused:,} texts, which its provider refuses, are found by their words only")
+        verb = "is" if done.refused == 1 else "are"
+        say(f"{plural(done.refused, 'text')}, which its provider refuses, {verb} found by words only")
 
 
 @model.command()
@@ -142,11 +145,6 @@ def drop(name: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
         json_line({"dropped": gone.name})
     else:
         say(f"dropped {gone.name}; `lex-ingest cost --by model` goes on telling what it cost")
-
-
-def say(sentence: str) -> None:
-    """A sentence on one line, whatever the terminal's width."""
-    console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
 
 def register(app: typer.Typer) -> None:

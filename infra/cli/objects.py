@@ -2,111 +2,156 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.connection import DataDir, connect
-from infra.cli.output import console, errors, visible_key
+from infra.cli.connection import Bucket, DataDir, chosen_bucket, connect
+from infra.cli.output import errors, say, tell, visible_key, visible_line
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from infra.cli.uploads import Upload
     from worker.services.documents import DocumentStatus
     from worker.settings import Settings
 
-
-def _bucket(settings: Settings, name: str | None) -> str:
-    if name is not None and name not in settings.buckets:
-        raise typer.BadParameter(f"{name!r} is not among BUCKET={','.join(settings.buckets)}", param_hint="--bucket")
-    return name or settings.buckets[0]
+# Seconds between two lines about the waiting, where no terminal shows bars that move.
+_LINE_EVERY = 10.0
 
 
 def put(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
     prefix: Annotated[str, typer.Option(help="What the keys begin with, as it is: end it with / for a folder.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Return when each document is indexed or has failed.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait, with --wait.")] = 1800,
-    bucket: Annotated[str | None, typer.Option(help="One of BUCKET, if there are several.")] = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, with --wait.")] = 1800,
+    bucket: Bucket = None,
     data_dir: DataDir = None,
 ) -> None:
     """Upload files and folders to the bucket; hidden files in folders are left out.
 
-    With --wait, exit code 1 says that a document FAILED; one without text (NO_TEXT, UNSUPPORTED) is told and is no failure.
+    It says first which model embeds them and about what that costs. With --wait, exit code 1 says that a document FAILED; one
+    without text (NO_TEXT, UNSUPPORTED) is told and is no failure.
     """
-    settings = connect(data_dir).require("buckets")
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    settings = connect(data_dir).require("buckets", *(["database_url"] if wait else []))
     from infra.cli import uploads
+    from infra.cli.prices import embedding_of
     from worker.domain.document import Status
     from worker.domain.scope import Scope
 
-    target = _bucket(settings, bucket)
+    target = chosen_bucket(settings, bucket)
     scope = Scope((target,), (prefix,))
     planned, left_out = uploads.plan(paths, prefix)
+    if not uploads.check_bucket(target):
+        tell("S3 has not answered within 2 s; trying on for 30 s")
     before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors) as progress:
-        uploading = progress.add_task("uploading", total=len(planned))
-        etags = {}
-        for item, answer in uploads.upload_all(planned, target):
-            progress.advance(uploading)
-            if isinstance(answer, str):
-                etags[item.key] = answer
-            else:
-                left_out.append(f"{item.path}: {answer.strerror}")
+    embedding = embedding_of((item.path for item in planned), settings)
+    errors.print(embedding.line, style="bold yellow" if embedding.is_paid else "", markup=False, highlight=False, soft_wrap=True)
+    with _bars() as progress:
+        etags = _upload(planned, target, progress, left_out)
         if not wait:
             progress.stop()
-            console.print(f"{len(etags)} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
+            say(f"{len(etags):,} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
             _tell_what_was_left_out(left_out)
             return
-        indexing = progress.add_task("indexing", total=len(etags))
-
-        def show_progress(_: dict[str, DocumentStatus], done: int) -> None:
-            progress.update(indexing, completed=done)
-
-        rows = uploads.wait_for(etags, before, scope, settings, timeout, show_progress)
-    unfinished = [key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))]
-    failed = [row for row in rows.values() if row.status is not Status.INDEXED and row.key not in unfinished]
-    indexed = sum(row.status is Status.INDEXED and row.key not in unfinished for row in rows.values())
-    console.print(f"{indexed} indexed, {len(failed)} not, {len(unfinished)} still waiting")
+        rows = uploads.wait_for(etags, before, scope, settings, timeout, _shower(progress, len(etags), settings))
+    unfinished = {key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))}
+    ended = [row for key, row in rows.items() if key not in unfinished]
+    failed = [row for row in ended if row.status is not Status.INDEXED]
+    say(f"{len(ended) - len(failed):,} indexed, {len(failed):,} not, {len(unfinished):,} still waiting")
     for row in failed:
-        console.print(f"  [yellow]{row.status}[/] {visible_key(row.key)}: {row.error}", highlight=False, soft_wrap=True)
+        say(f"  {row.status} {visible_key(row.key)}: {visible_line(row.error or '')}")
     if unfinished:
-        errors.print(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` why")
+        tell(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` why")
     _tell_what_was_left_out(left_out)
     if unfinished or any(row.status is Status.FAILED for row in failed):
         raise typer.Exit(1)
 
 
+def _bars() -> Progress:
+    """Bars on a terminal; elsewhere nothing, for lines take their place."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    said = TextColumn("{task.fields[said]}", markup=False)
+    return Progress(*columns, said, console=errors, disable=not errors.is_terminal)
+
+
+def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: list[str]) -> dict[str, str]:
+    """Upload the files; the ETag of each that was uploaded. Why others were not is added to ``left_out``."""
+    from infra.cli import uploads
+
+    task = progress.add_task("uploading", total=len(planned), said="")
+    etags = {}
+    for item, answer in uploads.upload_all(planned, bucket):
+        progress.advance(task)
+        if isinstance(answer, str):
+            etags[item.key] = answer
+        else:
+            left_out.append(f"{item.path}: {getattr(answer, 'strerror', None) or answer}")
+    return etags
+
+
+def _shower(progress: Progress, documents: int, settings: Settings) -> Callable[[dict[str, DocumentStatus], int], None]:
+    """How far the documents and their chunks are, shown at each poll: as bars, or as a line now and then."""
+    from infra.cli.progress import ChunkProgress
+
+    chunks = ChunkProgress(settings)
+    indexing = progress.add_task("documents", total=documents, said="")
+    embedding = progress.add_task("chunks", total=None, said="", visible=False)
+    line_at = time.monotonic() + _LINE_EVERY
+
+    def show(rows: dict[str, DocumentStatus], done: int) -> None:
+        nonlocal line_at
+        chunks.look(rows.values())
+        if progress.disable and time.monotonic() < line_at:
+            return
+        line_at = time.monotonic() + _LINE_EVERY
+        said = chunks.sentence() or ("" if done == documents or rows else "waiting for the events of the uploads")
+        progress.update(indexing, completed=done)
+        progress.update(embedding, completed=chunks.embedded, total=chunks.total, said=said, visible=bool(chunks.total or said))
+        if progress.disable:
+            counts = f"{done:,} of {plural(documents, 'document')}, {chunks.embedded:,} of {plural(chunks.total, 'chunk')}"
+            tell(f"{counts}{'; ' if said else ''}{visible_line(said)}")
+
+    return show
+
+
 def _tell_what_was_left_out(left_out: list[str]) -> None:
     """Name the files that were not uploaded, and end with exit code 1 where there are any."""
     for line in left_out:
-        errors.print(f"not uploaded: {visible_key(line)}", highlight=False, markup=False, soft_wrap=True)
+        tell(f"not uploaded: {visible_line(line)}")
     if left_out:
         raise typer.Exit(1)
 
 
 def rm(
-    key: Annotated[str, typer.Argument(help="The key, exactly.")],
-    bucket: Annotated[str | None, typer.Option(help="One of BUCKET, if there are several.")] = None,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key, exactly.")],
+    bucket: Bucket = None,
     data_dir: DataDir = None,
 ) -> None:
     """Delete an object from the bucket; its document leaves the index."""
     settings = connect(data_dir).require("buckets")
     from botocore.exceptions import ClientError
 
+    from infra.cli import uploads
     from worker.objects import s3_client
 
-    target = _bucket(settings, bucket)
+    target = chosen_bucket(settings, bucket)
+    uploads.check_bucket(target)
     try:
         s3_client().head_object(Bucket=target, Key=key)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
             raise
-        errors.print(f"there is no object {visible_key(key)!r} in {target}", soft_wrap=True)
+        tell(f"there is no object {visible_key(key)} in {target}")
         raise typer.Exit(1) from None
     s3_client().delete_object(Bucket=target, Key=key)
-    console.print(f"removed {visible_key(key)} from {target}", soft_wrap=True)
+    say(f"removed {visible_key(key)} from {target}")
 
 
 def register(app: typer.Typer) -> None:

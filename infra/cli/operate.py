@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.connection import DataDir, connect, data_dir_or_default
-from infra.cli.output import console, errors, json_line, visible_key
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect, data_dir_or_default
+from infra.cli.documents import Json, parse_status
+from infra.cli.output import console, json_line, say, tell, visible_key
+from worker.domain.plurals import plural
 
 
 def migrate(data_dir: DataDir = None) -> None:
@@ -21,7 +23,7 @@ def migrate(data_dir: DataDir = None) -> None:
     profile = migration.migrate(settings)
     after = migration.state(settings)
     change = f"{before.current or 'empty'} → {after.current}" if before != after else f"already at {after.current}"
-    console.print(f"schema: {change}\nvectors of {profile.model} ({profile.dimensions} dimensions): table {profile.table}")
+    say(f"schema: {change}\nvectors of {profile.model} ({profile.dimensions} dimensions): table {profile.table}")
 
 
 def replay(
@@ -29,7 +31,8 @@ def replay(
     prefix: Annotated[str | None, typer.Option(help="Documents whose key begins so.")] = None,
     only: Annotated[str | None, typer.Option("--status", help="Documents in this status, such as FAILED.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every document.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    bucket: Bucket = None,
+    as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Read, chunk and embed documents again; each one's old version serves until its new one is ready."""
@@ -37,28 +40,28 @@ def replay(
         raise typer.BadParameter("say which documents: --key, --prefix, --status or --all")
     if everything and not (key is prefix is only is None):
         raise typer.BadParameter("--all goes with no other choice")
-    settings = connect(data_dir).require("buckets", "redis_url")
-    from infra.cli.documents import parse_status
+    status = parse_status(only)
+    settings = connect(data_dir).require("database_url", "buckets", "redis_url")
     from worker.domain.scope import Scope
     from worker.services.replay import replay as replay_documents
 
-    scope = Scope.of_buckets(settings.buckets).within(prefix or "")
+    scope = Scope.of_buckets(chosen_buckets(settings, bucket)).within(prefix or "")
     number = 0
-    for item in replay_documents(scope, settings, key=key, status=parse_status(only)):
+    for item in replay_documents(scope, settings, key=key, status=status):
         number += 1
         if as_json:
             json_line(item)
     if number == 0:
-        errors.print("no document matches; deleted ones are never replayed")
+        tell("no document matches; deleted ones are never replayed")
         raise typer.Exit(1)
     if not as_json:
-        what = visible_key(key) if key is not None else f"{number} documents"
-        console.print(f"replaying {what}; `lex-ingest status --watch` shows how they come along", soft_wrap=True)
+        what = visible_key(key) if key is not None and number == 1 else plural(number, "document")
+        say(f"replaying {what}; `lex-ingest status --watch` shows the progress")
 
 
 def purge(
-    key: Annotated[str, typer.Argument(help="The key; its object must be gone from the bucket.")],
-    bucket: Annotated[str | None, typer.Option(help="Which bucket, where BUCKET names several.")] = None,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key; its object must be gone from the bucket.")],
+    bucket: Bucket = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -66,19 +69,18 @@ def purge(
     settings = connect(data_dir).require("buckets", "database_url")
     if bucket is None and len(settings.buckets) > 1:
         raise typer.BadParameter(f"one of {', '.join(settings.buckets)}", param_hint="--bucket")
-    if bucket is not None and bucket not in settings.buckets:
-        raise typer.BadParameter(f"BUCKET has {', '.join(settings.buckets)}", param_hint="--bucket")
+    (target,) = chosen_buckets(settings, bucket)
     from worker.services.purge import purge as erase
 
-    purged = erase(bucket or settings.buckets[0], key, settings)
+    purged = erase(target, key, settings)
     if as_json:
         json_line(purged)
     if not purged.anything:
-        errors.print(f"nothing was known of {visible_key(key)!r}", soft_wrap=True)
+        tell(f"nothing was known of {visible_key(key)}")
         raise typer.Exit(1)
     if not as_json:
-        what = f"{'the document and ' if purged.document else ''}{purged.events} events in the ledger"
-        console.print(f"erased {visible_key(key)}: {what}, and every vector that no document needs", soft_wrap=True)
+        what = f"{'the document and ' if purged.document else ''}{plural(purged.events, 'event')} in the ledger"
+        say(f"erased {visible_key(key)}: {what}, and every vector that no document needs")
 
 
 def doctor(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.connection import DataDir, connect
-from infra.cli.output import console, errors, json_line, visible_key
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect
+from infra.cli.output import errors, json_line, say, tell, visible_key
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
     from worker.domain.reconciling import Difference
@@ -21,13 +22,13 @@ _IN_WORDS = {"missing": "not in the index", "changed": "another version", "gone"
 
 
 def reconcile_bucket(
-    bucket: Annotated[str | None, typer.Option(help="One of BUCKET, if there are several.")] = None,
+    bucket: Bucket = None,
     prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
     allow_deletes: Annotated[
         bool, typer.Option("--allow-deletes", help="Also where more than 100 and more than 10% of the documents are gone.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell the differences.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line; the last one counts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line; the last one counts.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Compare the bucket with the documents, and have a worker look where they differ.
@@ -36,8 +37,7 @@ def reconcile_bucket(
     were gone, so that no removal was passed on.
     """
     settings = connect(data_dir).require("database_url", "redis_url", "buckets")
-    if bucket is not None and bucket not in settings.buckets:
-        raise typer.BadParameter(f"{bucket!r} is not among BUCKET={','.join(settings.buckets)}", param_hint="--bucket")
+    buckets = chosen_buckets(settings, bucket)
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from worker.services.reconcile import reconcile
@@ -50,7 +50,7 @@ def reconcile_bucket(
         task = progress.add_task("comparing")
 
         def show_progress(tally: Tally) -> None:
-            text = f"{tally.bucket}: {tally.objects:,} objects listed, {tally.documents:,} documents"
+            text = f"{tally.bucket}: {plural(tally.objects, 'object')} listed, {plural(tally.documents, 'document')}"
             progress.update(task, description=text)
 
         def take(found: Difference) -> None:
@@ -60,7 +60,7 @@ def reconcile_bucket(
                 shown.append(found)
 
         comparison = reconcile(
-            [bucket] if bucket is not None else settings.buckets,
+            buckets,
             settings,
             prefix=prefix,
             allow_deletes=allow_deletes,
@@ -75,11 +75,11 @@ def reconcile_bucket(
         _print(shown, tallies, dry_run)
     for tally in tallies:
         if tally.unusable:
-            errors.print(f"{tally.bucket}: {tally.unusable} keys hold a NUL, which PostgreSQL can't: they are left out")
+            tell(f"{tally.bucket}: {plural(tally.unusable, 'key')} left out, for PostgreSQL can't hold the NUL in them")
         if tally.refused:
             again = ["lex-ingest", "reconcile-bucket", "--bucket", tally.bucket]
             again += ["--prefix", prefix] if prefix else []
-            errors.print(_refusal(tally, shlex.join([*again, "--allow-deletes"])), highlight=False, markup=False, soft_wrap=True)
+            tell(_refusal(tally, shlex.join([*again, "--allow-deletes"])))
     if any(tally.refused for tally in tallies):
         raise typer.Exit(1)
 
@@ -99,15 +99,15 @@ def _print(shown: list[Difference], tallies: list[Tally], dry_run: bool) -> None
     for found in shown:
         where = f"{found.bucket}: " if len(tallies) > 1 else ""
         line = f"{_IN_WORDS[found.difference]:<17}  {where}{visible_key(found.key)}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
     more = sum(tally.missing + tally.changed + tally.gone for tally in tallies) - len(shown)
     if more:
-        console.print(f"… and {more:,} more; --json names them all")
+        say(f"… and {more:,} more; --json names them all")
     for tally in tallies:
-        found_there = f"{tally.objects:,} objects, {tally.documents:,} documents"
+        found_there = f"{plural(tally.objects, 'object')}, {plural(tally.documents, 'document')}"
         differences = f"{tally.missing:,} not in the index, {tally.changed:,} changed, {tally.gone:,} gone"
-        hints = "dry run: no hint given" if dry_run else f"{tally.hinted:,} hints given"
-        console.print(f"{tally.bucket}: {found_there}; {differences}; {hints}", highlight=False, markup=False, soft_wrap=True)
+        hints = "dry run: no hint given" if dry_run else f"{plural(tally.hinted, 'hint')} given"
+        say(f"{tally.bucket}: {found_there}; {differences}; {hints}")
 
 
 def _refusal(tally: Tally, command: str) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.connection import DataDir, connect
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect
 from infra.cli.documents import Json
-from infra.cli.output import console, errors, json_line, visible_key
+from infra.cli.output import console, json_line, say, tell, visible_key, visible_text
 
 if TYPE_CHECKING:
     from worker.domain.filters import Filters
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def search(
-    query: Annotated[str, typer.Argument(help='What you look for, in your own words; "in quotes" to the letter.')],
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help='What you look for, in your own words; "in quotes" to the letter.')
+    ],
     limit: Annotated[int, typer.Option("-k", min=1, max=200, help="How many hits.")] = 5,
     prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",
     mode: Annotated[str, typer.Option(help="vector (meaning), text (words) or hybrid (both).")] = "hybrid",
@@ -30,6 +32,7 @@ def search(
     after: Annotated[str | None, typer.Option(help="Only objects written at this ISO date or time (UTC), or later.")] = None,
     before: Annotated[str | None, typer.Option(help="Only objects written before it.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="Only files that say so: author=Ada, language=de.")] = None,
+    bucket: Bucket = None,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -38,17 +41,17 @@ def search(
         raise typer.BadParameter("say what you look for", param_hint="QUERY")
     filters = parse_filters(key, kind, after, before, where)
     way = _mode(mode)
-    settings = connect(data_dir).require("buckets")
+    settings = connect(data_dir).require("database_url", "buckets")
     from worker.domain.scope import Scope
     from worker.services.search import search as find
 
-    scope = Scope.of_buckets(settings.buckets).within(prefix)
+    scope = Scope.of_buckets(chosen_buckets(settings, bucket)).within(prefix)
     hits = find(query, scope, limit, settings, mode=way, filters=filters)
     if as_json:
         for hit in hits:
             json_line(hit)
     elif hits:
-        print_hits(hits)
+        print_hits(hits, with_bucket=len(scope.buckets) > 1)
     else:
         _say_why(scope, settings, filters)
 
@@ -119,20 +122,24 @@ def _say_why(scope: Scope, settings: Settings, filters: Filters) -> None:
     from worker.services.documents import statuses
 
     if filters.key is not None and not any(statuses(scope, settings, key=filters.key)):
-        errors.print(f"no document has the key {visible_key(filters.key)!r}", soft_wrap=True)
+        tell(f"no document has the key {visible_key(filters.key)}")
         raise typer.Exit(1)
-    console.print("nothing found: `lex-ingest status` shows what is in the index")
+    say("nothing found: `lex-ingest status` shows what is in the index")
 
 
-def print_hits(hits: list[Hit]) -> None:
+def print_hits(hits: list[Hit], with_bucket: bool = False) -> None:
     """Each hit in two or three lines: score, key and page, then the passage."""
-    from rich.markup import escape
     from rich.padding import Padding
+    from rich.text import Text
 
     for rank, hit in enumerate(hits, 1):
-        page = f" [cyan]page {hit.page}[/]" if hit.page is not None else ""
-        console.print(f"{rank}. [bold]{hit.score:.3f}[/] {escape(visible_key(hit.key))}{page}", highlight=False)
-        console.print(Padding(f"[dim]{escape(' '.join(hit.snippet.split()))} …[/]", (0, 0, 0, 3), expand=False), highlight=False)
+        line = Text.assemble(f"{rank}. ", (f"{hit.score:.3f}", "bold"), f" {f'{hit.bucket}: ' if with_bucket else ''}")
+        line.append(visible_key(hit.key))
+        if hit.page is not None:
+            line.append(f" page {hit.page}", "cyan")
+        console.print(line, soft_wrap=True)
+        passage = Text(f"{visible_text(' '.join(hit.snippet.split()))} …", "dim")
+        console.print(Padding(passage, (0, 0, 0, 3), expand=False))
 
 
 def register(app: typer.Typer) -> None:

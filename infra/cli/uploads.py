@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,22 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+import boto3
 from boto3.exceptions import S3UploadFailedError
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.config import Config
+from botocore.exceptions import ClientError, HTTPClientError, ReadTimeoutError
 from botocore.exceptions import ConnectionError as NoConnection
 from sqlalchemy.exc import DBAPIError
 
 from worker.domain.document import TERMINAL, Status
-from worker.domain.errors import PermanentError
+from worker.domain.errors import PermanentError, Unavailable
 from worker.domain.scope import Scope
 from worker.objects import facts_of, s3_client
 from worker.services.documents import DocumentStatus, statuses
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 from worker.store.session import is_away
 
 _PARALLEL = 8
-_POLL = 0.4
-_PATIENCE = 30.0
+# Seconds: between two looks at the documents, and between two counts of their chunks, which cost more.
+_POLL, _COUNT_EVERY = 0.4, 2.0
+# Seconds that a part may be away in the middle of the work, such as one that the local stack's supervisor starts again; and at
+# the beginning of the work, where a wrong address is likelier.
+_PATIENCE, _FIRST_PATIENCE = 30.0, 2.0
+# S3's answers about one object; every other refusal would meet the next object as well.
+_OF_ONE_OBJECT = frozenset(
+    {"EntityTooLarge", "KeyTooLongError", "InvalidObjectName", "InvalidArgument", "InvalidURI", "BadDigest"}
+)
 _Answer = TypeVar("_Answer")
 
 
@@ -49,7 +59,8 @@ def plan(paths: Sequence[Path], prefix: str) -> tuple[list[Upload], list[str]]:
     """What to upload, and what is left out, with the reason.
 
     A file's key is the prefix and its name; a folder's files keep their path below the folder. Hidden files and folders
-    below it (``.git``) and what is no regular file are left out.
+    below it (``.git``) are left out without a word; links to folders, folders that can't be read, what is no regular file, and
+    names that are no Unicode text are left out with the reason.
 
     Raises:
         PermanentError: ``no_such_file`` for a path that isn't there, ``same_key`` where two files would get one key,
@@ -59,27 +70,42 @@ def plan(paths: Sequence[Path], prefix: str) -> tuple[list[Upload], list[str]]:
     left_out: list[str] = []
     for path in paths:
         if path.is_dir():
-            for item in sorted(path.rglob("*")):
-                below = item.relative_to(path)
-                if any(part.startswith(".") for part in below.parts):
-                    continue
-                if item.is_file():
-                    uploads.append(Upload(item, prefix + str(PurePosixPath(below))))
-                elif not item.is_dir():
-                    left_out.append(f"{below}: not a regular file")
+            _plan_folder(path, prefix, uploads, left_out)
         elif path.is_file():
             uploads.append(Upload(path, prefix + path.name))
+        elif path.exists():
+            left_out.append(f"{path}: not a regular file")
         else:
-            raise PermanentError("no_such_file", f"there is no file or folder {str(path)!r}")
+            raise PermanentError("no_such_file", f"There is no file or folder {str(path)!r}.")
     for upload in list(uploads):
         if not _is_unicode(upload.key):
             uploads.remove(upload)
             left_out.append(f"{upload.key!r}: a key must be Unicode text, and this name is not")
     if len({upload.key for upload in uploads}) < len(uploads):
-        raise PermanentError("same_key", "two of these files would get the same key: put them one after the other")
+        raise PermanentError("same_key", "Two of these files would get the same key: put them one after the other.")
     if not uploads:
-        raise PermanentError("no_files", "no file to upload was found")
+        reasons = f": {'; '.join(left_out[:3])}{' …' if len(left_out) > 3 else ''}" if left_out else ""
+        raise PermanentError("no_files", f"No file to upload was found{reasons}.")
     return uploads, left_out
+
+
+def _plan_folder(folder: Path, prefix: str, uploads: list[Upload], left_out: list[str]) -> None:
+    def unreadable(error: OSError) -> None:
+        left_out.append(f"{error.filename}: {error.strerror}")
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        # In place, so that only these are walked, and in this order.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [path for path in (Path(parent, name) for name in folders) if path.is_symlink()]
+        left_out.extend(f"{path}: a link to a folder, which is not followed" for path in links)
+        for name in sorted(files):
+            path = Path(parent, name)
+            if name.startswith("."):
+                continue
+            if path.is_file():
+                uploads.append(Upload(path, prefix + str(PurePosixPath(path.relative_to(folder)))))
+            else:
+                left_out.append(f"{path}: not a regular file")
 
 
 def _is_unicode(text: str) -> bool:
@@ -90,38 +116,82 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload, str | OSError]]:
-    """Upload a few at a time; yields each as it is done, with its ETag, or with why the file could not be read."""
+def check_bucket(bucket: str) -> bool:
+    """Ask for the bucket before anything is uploaded. False where S3 takes longer than 2 s to answer.
+
+    Raises:
+        SettingsError: the bucket does not exist.
+        Unavailable: nothing answers at that address, or its name is not known.
+    """
+    client = boto3.client(
+        "s3", config=Config(connect_timeout=_FIRST_PATIENCE, read_timeout=_FIRST_PATIENCE, retries={"total_max_attempts": 1})
+    )
+    try:
+        patiently(lambda: client.head_bucket(Bucket=bucket), _FIRST_PATIENCE)
+    except ReadTimeoutError:
+        return False
+    except (NoConnection, HTTPClientError) as error:
+        why = str(error).splitlines()[0].removesuffix(".")
+        raise Unavailable("s3_unreachable", f"S3 does not answer: {why}. Check AWS_ENDPOINT_URL.") from error
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            where = client.meta.endpoint_url
+            raise SettingsError(f"There is no bucket {bucket!r} at {where}: check BUCKET and AWS_ENDPOINT_URL.") from None
+        # A role that may write need not be allowed to ask for the bucket: what it may do, the upload finds out.
+    return True
+
+
+def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload, str | Exception]]:
+    """Upload a few at a time; yields each as it is done, with its ETag, or with why this one could not be uploaded.
+
+    Raises:
+        ClientError: S3 refuses what it would refuse for every file, such as the credentials.
+        NoConnection, HTTPClientError: S3 has not answered for 30 s.
+    """
     client = s3_client()
 
     def send(upload: Upload) -> str:
         kind, _ = mimetypes.guess_type(upload.path.name)
-        client.upload_file(str(upload.path), bucket, upload.key, ExtraArgs={"ContentType": kind or "application/octet-stream"})
+        try:
+            client.upload_file(
+                str(upload.path), bucket, upload.key, ExtraArgs={"ContentType": kind or "application/octet-stream"}
+            )
+        except S3UploadFailedError as error:
+            # Raised in place of what says whether S3 has refused or not answered.
+            raise error.__context__ or error from error
         return facts_of(client.head_object(Bucket=bucket, Key=upload.key)).etag
 
-    def one(upload: Upload) -> tuple[Upload, str | OSError]:
+    def one(upload: Upload) -> tuple[Upload, str | Exception]:
         try:
             with upload.path.open("rb"):
                 pass
+            return upload, patiently(lambda: send(upload))
         except OSError as error:
             return upload, error
-        return upload, patiently(lambda: send(upload))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _OF_ONE_OBJECT:
+                return upload, error
+            raise
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
+    pool = ThreadPoolExecutor(_PARALLEL)
+    try:
         yield from pool.map(one, uploads)
+    finally:
+        # After an error or Ctrl-C what has not begun is not begun any more, and nothing waits for the rest.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def patiently(work: Callable[[], _Answer]) -> _Answer:
-    """Do it again for up to 30 s while a part does not answer: the local stack's supervisor brings it back in a few."""
-    end = time.monotonic() + _PATIENCE
+def patiently(work: Callable[[], _Answer], patience: float = _PATIENCE) -> _Answer:
+    """Do it again for up to ``patience`` seconds while a part does not answer."""
+    end = time.monotonic() + patience
     while True:
         try:
             return work()
         except (NoConnection, HTTPClientError, S3UploadFailedError, ClientError, DBAPIError) as error:
-            passing = is_away(error) if isinstance(error, DBAPIError) else not _is_refusal(error)
-            if not passing or time.monotonic() > end:
+            is_passing = is_away(error) if isinstance(error, DBAPIError) else not _is_refusal(error)
+            if not is_passing or time.monotonic() + 0.5 > end:
                 raise
-            time.sleep(1)
+            time.sleep(min(1.0, patience / 4))
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -131,9 +201,8 @@ def _is_refusal(error: Exception) -> bool:
 
 def known_before(keys: Sequence[str], scope: Scope, settings: Settings) -> dict[str, Before]:
     """The documents among these keys that exist already."""
-    wanted = set(keys)
     return patiently(
-        lambda: {row.key: Before(row.generation, row.status) for row in statuses(scope, settings) if row.key in wanted}
+        lambda: {row.key: Before(row.generation, row.status) for row in statuses(scope, settings, keys=keys)}, _FIRST_PATIENCE
     )
 
 
@@ -162,11 +231,20 @@ def wait_for(
 ) -> dict[str, DocumentStatus]:
     """Poll until every uploaded key is done; returns the last state of each key that has a document.
 
-    ``on_change`` gets the states and how many are done, at every poll. After ``timeout`` seconds it returns what there is.
+    ``on_change`` gets the states and how many are done, at every poll; every two seconds the states say how many chunks are
+    embedded. After ``timeout`` seconds it returns what there is.
     """
     end = time.monotonic() + timeout
+    count_at = 0.0
     while True:
-        rows = patiently(lambda: {row.key: row for row in statuses(scope, settings) if row.key in etags})
+        with_progress = time.monotonic() >= count_at
+        if with_progress:
+            count_at = time.monotonic() + _COUNT_EVERY
+        rows = patiently(
+            lambda counted=with_progress: {  # type: ignore[misc]  # mypy knows no type for a lambda's default
+                row.key: row for row in statuses(scope, settings, keys=etags, with_progress=counted)
+            }
+        )
         done = sum(is_done(row, etags[key], before.get(key)) for key, row in rows.items())
         on_change(rows, done)
         if done == len(etags) or time.monotonic() > end:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, and_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, select, tuple_
 
 from worker.domain.document import Status
+from worker.domain.errors import PermanentError
 from worker.domain.scope import Scope
 from worker.settings import Settings
-from worker.store import gates
+from worker.store import gates, profiles, vectors
 from worker.store.models import Document, DocumentChunk, Gate, Generation
 from worker.store.scoping import visible
 from worker.store.session import snapshot
 
 _PAGE = 500
+# Chunks of one page that are looked up for their vectors: some 30 ms. A document behind them has no count of its vectors.
+_MOST_COUNTED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentStatus:
-    """One document as ``status`` shows it. ``text_length`` and ``chunks`` are of the generation that is served."""
+    """One document as ``status`` shows it. ``text_length`` and ``chunks`` are of the generation that is served.
+
+    ``chunks_total`` are those of the generation that is being embedded, ``chunks_embedded`` those of them that have a vector of
+    the profile that serves. Both are None unless a document is EXTRACTED or EMBEDDING; the latter also where a page of documents
+    has more chunks than are counted at a time.
+    """
 
     document_id: UUID
     bucket: str
@@ -41,6 +49,8 @@ class DocumentStatus:
     content_type: str | None
     text_length: int | None
     chunks: int
+    chunks_embedded: int | None
+    chunks_total: int | None
     waits_for: str | None
     due_at: datetime | None
     created_at: datetime
@@ -103,8 +113,9 @@ def _waits_for(row: RowMapping, closed: list[Gate]) -> str | None:
     return "a free worker" if row["queued"] else "its next attempt"
 
 
-def _status(row: RowMapping, closed: list[Gate]) -> DocumentStatus:
+def _status(row: RowMapping, closed: list[Gate], progress: dict[UUID, tuple[int | None, int]]) -> DocumentStatus:
     values = dict(row)
+    values["chunks_embedded"], values["chunks_total"] = progress.get(row["id"], (None, None))
     if closed and row["status"] == Status.EXTRACTED and row["due_at"] is not None:
         values["due_at"] = max(row["due_at"], closed[0].closed_until)
     values["document_id"] = values.pop("id")
@@ -122,18 +133,41 @@ def status_of(document_id: UUID, settings: Settings) -> DocumentStatus | None:
             .mappings()
             .one_or_none()
         )
-        return None if row is None else _status(row, [])
+        return None if row is None else _status(row, [], {})
 
 
 def statuses(
-    scope: Scope, settings: Settings, *, key: str | None = None, status: Status | None = None
+    scope: Scope,
+    settings: Settings,
+    *,
+    key: str | None = None,
+    keys: Collection[str] | None = None,
+    status: Status | None = None,
+    with_progress: bool = False,
 ) -> Iterator[DocumentStatus]:
-    """The documents in the scope, by bucket and key, read in pages of 500 so that memory stays bounded."""
+    """The documents in the scope, by bucket and key, read in pages of 500 so that memory stays bounded.
+
+    Args:
+        key: only documents of this key.
+        keys: only documents of these keys; the order is then by slices of them.
+        status: only documents in this status.
+        with_progress: count the chunks that have a vector, of documents that are being embedded.
+    """
+    if keys is not None:
+        wanted = sorted(keys)
+        for start in range(0, len(wanted), _PAGE):
+            within = Document.key.in_(wanted[start : start + _PAGE])
+            yield from _pages(and_(visible(scope), within), settings, with_progress)
+        return
     condition = visible(scope)
     if key is not None:
         condition = and_(condition, Document.key == key)
     if status is not None:
         condition = and_(condition, Document.status == status)
+    yield from _pages(condition, settings, with_progress)
+
+
+def _pages(condition: ColumnElement[bool], settings: Settings, with_progress: bool) -> Iterator[DocumentStatus]:
     query = select(*_COLUMNS).outerjoin(Generation, _SERVED).where(condition).order_by(Document.bucket, Document.key).limit(_PAGE)
     page = query
     while True:
@@ -141,29 +175,67 @@ def statuses(
         with snapshot(settings.database_url) as connection:
             closed = gates.closed(connection)
             rows = connection.execute(page).mappings().all()
-        yield from (_status(row, closed) for row in rows)
+            progress = _progress(connection, rows) if with_progress else {}
+        yield from (_status(row, closed, progress) for row in rows)
         if len(rows) < _PAGE:
             return
         page = query.where(tuple_(Document.bucket, Document.key) > (rows[-1]["bucket"], rows[-1]["key"]))
 
 
+def _progress(connection: Connection, rows: Sequence[RowMapping]) -> dict[UUID, tuple[int | None, int]]:
+    """Of each row that is being embedded, the chunks that have a vector and all of them."""
+    working = {row["id"]: row["generation"] for row in rows if row["status"] in (Status.EXTRACTED, Status.EMBEDDING)}
+    if not working:
+        return {}
+    totals = connection.execute(
+        select(Generation.document_id, Generation.chunk_count)
+        .where(tuple_(Generation.document_id, Generation.generation).in_(list(working.items())))
+        .order_by(Generation.chunk_count)
+    ).all()
+    profile = profiles.serving(connection)
+    counted: dict[UUID, int] = {}
+    # The small ones first, so that one giant keeps no other from its count.
+    for document_id, chunks in totals:
+        if sum(counted.values()) + chunks <= _MOST_COUNTED:
+            counted[document_id] = chunks
+    embedded = (
+        {}
+        if profile is None
+        else vectors.numbers(connection, profile, {document_id: working[document_id] for document_id in counted})
+    )
+    return {document_id: (embedded.get(document_id), chunks) for document_id, chunks in totals}
+
+
 def show(scope: Scope, key: str, settings: Settings) -> DocumentDetail | None:
-    """The document with this key and all that is served of it, as of one moment; None where there is none."""
+    """The document with this key and all that is served of it, as of one moment; None where there is none.
+
+    Raises:
+        PermanentError: ``several_buckets``: the scope's buckets have more than one document with this key.
+    """
     with snapshot(settings.database_url) as connection:
-        row = (
+        found = (
             connection.execute(
-                select(*_COLUMNS).outerjoin(Generation, _SERVED).where(visible(scope), Document.key == key).limit(1)
+                select(*_COLUMNS)
+                .outerjoin(Generation, _SERVED)
+                .where(visible(scope), Document.key == key)
+                .order_by(Document.bucket)
             )
             .mappings()
-            .one_or_none()
+            .all()
         )
-        if row is None:
+        if len(found) > 1:
+            buckets = ", ".join(row["bucket"] for row in found)
+            raise PermanentError(
+                "several_buckets", f"Several buckets have a document with this key ({buckets}): name one of them."
+            )
+        if not found:
             return None
+        (row,) = found
         served = connection.execute(
             select(Generation).where(Generation.document_id == row["id"], Generation.generation == row["active_generation"])
         ).one_or_none()
         return DocumentDetail(
-            status=_status(row, gates.closed(connection)),
+            status=_status(row, gates.closed(connection), _progress(connection, [row])),
             title=served.title if served else None,
             media_type=served.media_type if served else None,
             extractor=served.extractor if served else None,

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from worker.domain.errors import IngestError, PermanentError, TransientError
+from worker.domain.plurals import plural
 from worker.domain.spending import Purpose
 from worker.services import asking
 from worker.settings import Settings
@@ -97,7 +98,7 @@ def in_words(state: State, lacking: int) -> str:
         return f"parked ({state.code}): {state.reason}"
     if state.rest_until is not None and state.code is not None:
         return f"rests until {state.rest_until.astimezone():%H:%M:%S} ({state.code}): {state.reason}"
-    return f"{lacking:,} chunks to go" if lacking else "whole"
+    return f"{plural(lacking, 'chunk')} to go" if lacking else "whole"
 
 
 def resting(settings: Settings) -> list[tuple[Profile, str]]:

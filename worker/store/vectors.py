@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,6 +157,22 @@ def hold(connection: Connection) -> bool:
             return True
         time.sleep(_PAUSE)
     return False
+
+
+def numbers(connection: Connection, profile: Profile, generations: Mapping[uuid.UUID, int]) -> dict[uuid.UUID, int]:
+    """How many chunks of each document's generation have a vector of ``profile``.
+
+    A sub-select of one row is one look-up in the primary key for each chunk; a join may be planned as a scan of all vectors.
+    """
+    rows = connection.execute(
+        text(
+            f"SELECT c.document_id, count((SELECT 1 FROM {profile.table} e WHERE e.text_sha256 = c.text_sha256)) "
+            "FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS bigint[])) AS working(document_id, generation) "
+            "JOIN document_chunks c USING (document_id, generation) GROUP BY c.document_id"
+        ),
+        {"ids": list(generations), "generations": list(generations.values())},
+    )
+    return {document_id: int(number) for document_id, number in rows}
 
 
 def whole(connection: Connection, profile: Profile, document_id: uuid.UUID, generation: int) -> int:

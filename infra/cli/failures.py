@@ -1,0 +1,142 @@
+"""What a person is told of an error, and the exit code that it has: one table for every command.
+
+Drivers are not imported here: one that raised the error is loaded already.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from dataclasses import dataclass
+
+from infra.cli.connection import NoStackError
+from infra.cli.output import visible_line
+from infra.local.folder import StackError
+from worker.domain.errors import IngestError, TransientError
+from worker.settings import SettingsError
+
+DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+# As sysexits.h numbers an internal error, and as shells number a program that a closed pipe or Ctrl-C has ended.
+BUG, PIPE_CLOSED, INTERRUPTED = 70, 141, 130
+
+_DOCTOR = "Run `lex-ingest doctor` to see which part does not answer."
+_DATABASE_FORM = "DATABASE_URL can't be used: it must be of the form postgresql://user:password@host:5432/name."
+_MIGRATE = "The database lacks a table or column of this version: run `lex-ingest migrate`."
+# PostgreSQL manual, "PostgreSQL Error Codes": undefined_table, undefined_column, undefined_function, undefined_object.
+_NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "42704"})
+# What an operator of the database can put right: insufficient_privilege, read_only_sql_transaction.
+_DATABASE_REFUSES = frozenset({"42501", "25006"})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """``sentence`` says what happened, why, and what to do next."""
+
+    sentence: str
+    code: int
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What to print for the error, and the exit code. An error that nobody expected is a bug of ours, and says so."""
+    if isinstance(error, StackError):
+        # The end of a part's log may follow its first line.
+        return Failure(str(error), UNREACHABLE if isinstance(error, NoStackError) else FAILED)
+    found = (
+        _of_ours(error) or _of_database(error) or _of_redis(error) or _of_s3(error) or _of_system(error)
+        or Failure(
+            f"Unexpected {type(error).__name__}: {_first_line(error)} This is a bug in lex-ingest: please report it,"
+            " together with what the same command prints after `lex-ingest --debug`.",
+            BUG,
+        )
+    )  # fmt: skip
+    return Failure(visible_line(found.sentence), found.code)
+
+
+def _of_ours(error: BaseException) -> Failure | None:
+    if isinstance(error, SettingsError):
+        return Failure(str(error), USAGE)
+    if isinstance(error, TransientError):
+        return Failure(f"{_ended(str(error))} {_DOCTOR}", UNREACHABLE)
+    return Failure(str(error), FAILED) if isinstance(error, IngestError) else None
+
+
+def _of_database(error: BaseException) -> Failure | None:
+    if _is(error, "sqlalchemy.exc", "ArgumentError", "NoSuchModuleError"):
+        return Failure(_DATABASE_FORM, USAGE)
+    if not (_is(error, "sqlalchemy.exc", "DBAPIError", "TimeoutError") or _is(error, "psycopg", "Error")):
+        return None
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None)
+    if state in _NOT_MIGRATED:
+        return Failure(_MIGRATE, FAILED)
+    if state in _DATABASE_REFUSES:
+        return Failure(f"PostgreSQL refuses this: {_first_line(cause)}", FAILED)
+    if _is(cause, "psycopg", "OperationalError", "InterfaceError") or _is(error, "sqlalchemy.exc", "TimeoutError"):
+        return Failure(f"PostgreSQL does not answer: {_first_line(cause)} {_DOCTOR}", UNREACHABLE)
+    if state is None and _is(cause, "psycopg", "ProgrammingError"):
+        # libpq's own complaint about a connection string, which it quotes: there may be a password in it.
+        return Failure(_DATABASE_FORM, USAGE)
+    return None
+
+
+def _of_redis(error: BaseException) -> Failure | None:
+    if _is(error, "redis.exceptions", "ConnectionError", "TimeoutError") or _is(error, "kombu.exceptions", "OperationalError"):
+        return Failure(f"Redis does not answer: {_first_line(error)} {_DOCTOR}", UNREACHABLE)
+    if _is(error, "redis.exceptions", "RedisError"):
+        return Failure(f"Redis refuses this: {_first_line(error)} {_DOCTOR}", FAILED)
+    return None
+
+
+def _of_s3(error: BaseException) -> Failure | None:
+    if _is(error, "botocore.exceptions", "HTTPClientError", "ConnectionError"):
+        return Failure(f"S3 does not answer: {_first_line(error)} {_DOCTOR}", UNREACHABLE)
+    if _is(error, "botocore.exceptions", "ClientError"):
+        return _of_s3_answer(error)
+    if _is(error, "botocore.exceptions", "BotoCoreError"):
+        return Failure(f"S3 can't be asked: {_first_line(error)} Check the AWS_* variables.", USAGE)
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        return Failure(f"AWS_ENDPOINT_URL can't be used: {_first_line(error)} It must be an http:// or https:// URL.", USAGE)
+    return None
+
+
+def _of_s3_answer(error: BaseException) -> Failure:
+    answer = getattr(error, "response", {})
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code, said = str(answer.get("Error", {}).get("Code", status)), _ended(str(answer.get("Error", {}).get("Message", "")))
+    if code == "NoSuchBucket":
+        return Failure("The bucket does not exist. Check BUCKET and AWS_ENDPOINT_URL.", USAGE)
+    if status >= 500 or code in ("SlowDown", "RequestTimeout"):
+        return Failure(f"S3 does not do its work ({code}): {said} {_DOCTOR}", UNREACHABLE)
+    if status in (401, 403) or code in ("ExpiredToken", "InvalidToken"):
+        return Failure(f"S3 refuses the request ({code}): {said} Check the AWS credentials and what they allow.", FAILED)
+    return Failure(f"S3 refuses the request ({code}): {said}", FAILED)
+
+
+def _of_system(error: BaseException) -> Failure | None:
+    if isinstance(error, ConnectionError):
+        return Failure(f"The connection failed: {_first_line(error)} {_DOCTOR}", UNREACHABLE)
+    if isinstance(error, OSError):
+        if error.errno == errno.ENOSPC and error.filename is None:
+            return Failure("No space left on the device that the output, or a file of the command, goes to.", FAILED)
+        where = "" if error.filename is None else f": {error.filename}"
+        return Failure(f"{error.strerror or _first_line(error)}{where}", FAILED)
+    if isinstance(error, MemoryError):
+        return Failure("There is not enough memory for this.", FAILED)
+    return None
+
+
+def _is(error: BaseException, module: str, *names: str) -> bool:
+    """Whether the error is of one of these classes of a module, which is not imported for the question."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(error, tuple(getattr(loaded, name) for name in names))
+
+
+def _first_line(error: BaseException) -> str:
+    """The error's first line as a sentence. libpq puts what happened at each of several addresses behind a first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    several = lines[0].startswith("Multiple connection attempts failed") and len(lines) > 1
+    return _ended(lines[1].lstrip("- ") if several else lines[0])
+
+
+def _ended(sentence: str) -> str:
+    return sentence if not sentence or sentence.endswith((".", "!", "?")) else f"{sentence}."
