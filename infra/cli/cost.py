@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli.connection import DataDir, connect
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect
 from infra.cli.documents import Json
-from infra.cli.output import console, json_line, visible_key
+from infra.cli.output import json_line, say, visible_key
+from worker.domain.plurals import plural
 
 if TYPE_CHECKING:
     from worker.domain.spending import Spent
@@ -31,6 +32,7 @@ def cost(
     since: Annotated[str | None, typer.Option(help="Only from this day on: an ISO date, UTC.")] = None,
     until: Annotated[str | None, typer.Option(help="Only until this day; it is included.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many lines; the rest is one line.")] = 1000,
+    bucket: Bucket = None,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -45,13 +47,14 @@ def cost(
     from worker.domain.scope import Scope
     from worker.services.cost import cost as read
 
-    scope = Scope.of_buckets(settings.buckets).within(prefix)
-    found = read(scope, settings, by=kind, since=first, until=last, depth=depth, limit=limit, only_scope=bool(prefix))
+    buckets = chosen_buckets(settings, bucket)
+    scope = Scope.of_buckets(buckets).within(prefix)
+    found = read(scope, settings, by=kind, since=first, until=last, depth=depth, limit=limit, only_scope=bool(prefix or bucket))
     if as_json:
         for record in _records(found):
             json_line(record)
     else:
-        _print(found, kind, prefix, len(settings.buckets) > 1)
+        _print(found, kind, bool(prefix or bucket), len(buckets) > 1)
 
 
 def _kind(name: str) -> By:
@@ -103,27 +106,21 @@ def _money(spent: Spent) -> str:
     return f"{spent.micro_dollars.scaleb(-6):,.6f}{' + unknown' if spent.unpriced_tokens else ''}"
 
 
-def _print(found: Cost, by: By, prefix: str, with_bucket: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for title in (by.value, "inputs", "tokens", "USD"):
-        table.add_column(title, overflow="fold", justify="left" if title == by.value else "right")
-
-    def row(name: str, spent: Spent) -> None:
-        table.add_row(Text(name), f"{spent.inputs:,}", f"{spent.tokens:,}", _money(spent))
-
-    for line in found.lines:
-        row(_name(line, by, with_bucket), line.spent)
-    row("total", found.total)
-    console.print(table)
-    if prefix and found.lines:
-        console.print("documents that are gone have no key any more: with --prefix they are left out", soft_wrap=True)
+def _print(found: Cost, by: By, is_narrowed: bool, with_bucket: bool) -> None:
+    # The name stands last and whole, however long a key is.
+    rows = [("inputs", "tokens", "USD", by.value)]
+    for name, spent in [*((_name(line, by, with_bucket), line.spent) for line in found.lines), ("total", found.total)]:
+        rows.append((f"{spent.inputs:,}", f"{spent.tokens:,}", _money(spent), name))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        numbers = (text.rjust(width) for text, width in zip(row, widths, strict=False))
+        say("  ".join([*numbers, row[3]]))
+    if is_narrowed and found.lines:
+        say("documents that are gone have no key any more: with --prefix or --bucket they are left out")
     if any("unknown" in _money(spent) for spent in (found.total, found.unconfirmed.most)):
-        console.print("unknown: no price was known for the model; LEX_INGEST_PRICES sets one for what comes", soft_wrap=True)
+        say("unknown: no price was known for the model; LEX_INGEST_PRICES sets one for what comes")
     for text in (_unconfirmed(found), _today(found)):
-        console.print(text, highlight=False, soft_wrap=True)
+        say(text)
 
 
 def _name(line: Line, by: By, with_bucket: bool) -> str:
@@ -131,7 +128,7 @@ def _name(line: Line, by: By, with_bucket: bool) -> str:
         return f"({line.lines:,} more)"
     if line.name is None:
         return _IN_WORDS[line.kind]
-    shown = visible_key(line.name) or "(no folder)"
+    shown = visible_key(line.name) if line.name else "(no folder)"
     return f"{line.bucket}: {shown}" if with_bucket and line.bucket is not None else shown
 
 
@@ -139,8 +136,9 @@ def _unconfirmed(found: Cost) -> str:
     waiting = found.unconfirmed
     if not waiting.requests:
         return "unconfirmed: nothing; the provider counted just this"
+    most = f"{plural(waiting.most.tokens, 'token')}, {_money(waiting.most)} USD"
     return (
-        f"unconfirmed: {waiting.requests:,} requests, at most {waiting.most.tokens:,} tokens, {_money(waiting.most)} USD: on "
+        f"unconfirmed: {plural(waiting.requests, 'request')}, at most {most}: on "
         "their way, or their answers were lost or told no usage. This is an estimate by the size of the texts; the provider may "
         "have counted all of that besides the total, or nothing"
     )

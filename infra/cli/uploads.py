@@ -93,19 +93,21 @@ def _plan_folder(folder: Path, prefix: str, uploads: list[Upload], left_out: lis
     def unreadable(error: OSError) -> None:
         left_out.append(f"{error.filename}: {error.strerror}")
 
+    found: list[Upload] = []
     for parent, folders, files in os.walk(folder, onerror=unreadable):
-        # In place, so that only these are walked, and in this order.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # In place, so that only these are walked.
+        folders[:] = [name for name in folders if not name.startswith(".")]
         links = [path for path in (Path(parent, name) for name in folders) if path.is_symlink()]
         left_out.extend(f"{path}: a link to a folder, which is not followed" for path in links)
-        for name in sorted(files):
+        for name in files:
             path = Path(parent, name)
             if name.startswith("."):
                 continue
             if path.is_file():
-                uploads.append(Upload(path, prefix + str(PurePosixPath(path.relative_to(folder)))))
+                found.append(Upload(path, prefix + str(PurePosixPath(path.relative_to(folder)))))
             else:
                 left_out.append(f"{path}: not a regular file")
+    uploads.extend(sorted(found, key=lambda upload: upload.path))
 
 
 def _is_unicode(text: str) -> bool:

@@ -70,7 +70,7 @@ def test_another_model_is_added_filled_switched_to_and_back_and_dropped(
     out, _ = command(tmp_path, "backfill", "other", "--yes", LEX_INGEST_PRICES="other=2")
     first, *_, last = out.splitlines()
     assert first == (
-        f"{name}: 10 texts without a vector, about 150 tokens (0.250 a byte, as test/words/384 counted), about 0.0003 USD; "
+        f"{name}: 10 texts without a vector, about 150 tokens (0.250 per byte, as test/words/384 counted), about 0.0003 USD; "
         "no limits are set: how long it takes is known once it runs"
     )
     assert last.startswith("whole: 10 texts in ")
@@ -116,7 +116,7 @@ def test_the_list_says_what_each_profile_has(settings: Settings, provider: Provi
         ["test/words/384", "serving", "3", "100.0%", "not"],
         ["test/other/384", "kept", "filled", "2", "66.7%"],
     ]
-    assert "whole, 1 chunks refused" in out
+    assert "whole, 1 chunk refused" in out
 
 
 def test_an_add_that_its_provider_does_not_answer_adds_nothing(settings: Settings, provider: Provider, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_backfill_asks_first(settings: Settings, tmp_path: Path) -> None:
     served(settings, [["One text."]])
     other = made(settings)
     out, _ = command(tmp_path, "backfill", "other", expect=1)
-    assert "1 texts without a vector" in out
+    assert "1 text without a vector" in out
     assert not state_of(settings, other).wanted
     command(tmp_path, "backfill", "other", "--json", expect=2)
     _, complaints = command(tmp_path, "backfill", "other", "--yes", "--budget", "5.00", expect=1)

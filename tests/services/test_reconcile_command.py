@@ -43,9 +43,9 @@ def test_the_command_tells_people_and_machines_what_differs(settings: Settings, 
     assert (summary["objects"], summary["documents"], summary["hinted"], summary["refused"]) == (1, 1, 0, [])
     lines, complaints = command(tmp_path)
     assert lines == [
-        "not in the index   new\\n+é.txt",
+        "not in the index   $'new\\n+é.txt'",
         "not in the bucket  gone.txt",
-        f"{bucket}: 1 objects, 1 documents; 1 not in the index, 0 changed, 1 gone; 2 hints given",
+        f"{bucket}: 1 object, 1 document; 1 not in the index, 0 changed, 1 gone; 2 hints given",
     ]
     assert complaints == ""
     work_off(settings)
