@@ -55,6 +55,8 @@ def failure_of(error: BaseException) -> Failure:
 def _of_ours(error: BaseException) -> Failure | None:
     if isinstance(error, SettingsError):
         return Failure(str(error), USAGE)
+    if isinstance(error, TransientError) and error.code == "bucket_missing":
+        return Failure(str(error), USAGE)
     if isinstance(error, TransientError):
         return Failure(f"{_ended(str(error))} {_DOCTOR}", UNREACHABLE)
     return Failure(str(error), FAILED) if isinstance(error, IngestError) else None
@@ -132,10 +134,9 @@ def _is(error: BaseException, module: str, *names: str) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    """The error's first line as a sentence. libpq puts what happened at each of several addresses behind a first line."""
+    """The error's first line as a sentence; the second one where the first only announces it (libpq, for several addresses)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    several = lines[0].startswith("Multiple connection attempts failed") and len(lines) > 1
-    return _ended(lines[1].lstrip("- ") if several else lines[0])
+    return _ended(lines[1].lstrip("- ") if lines[0].endswith(":") and len(lines) > 1 else lines[0])
 
 
 def _ended(sentence: str) -> str:

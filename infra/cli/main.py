@@ -22,7 +22,7 @@ from typer.core import TyperCommand
 from infra.cli import cost, demo, documents, models, objects, operate, reconcile, search, stack
 from infra.cli.examples import EXAMPLES
 from infra.cli.failures import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, failure_of
-from infra.cli.output import visible_line
+from infra.cli.output import visible_key, visible_line
 
 app = typer.Typer(
     name="lex-ingest",
@@ -43,7 +43,7 @@ class _Command(TyperCommand):
             value = ctx.params.get(parameter.name)
             for text in value if isinstance(value, (list, tuple)) else [value]:
                 if isinstance(text, str) and not _is_unicode(text):
-                    raise typer.BadParameter(f"{text!r} is not valid UTF-8.", ctx=ctx, param_hint=parameter.opts[0])
+                    raise typer.BadParameter(f"{visible_key(text)} is not valid UTF-8.", ctx=ctx, param_hint=parameter.opts[0])
         return super().invoke(ctx)
 
 

@@ -38,16 +38,18 @@ def put(
     without text (NO_TEXT, UNSUPPORTED) is told and is no failure.
     """
     settings = connect(data_dir).require("buckets", *(["database_url"] if wait else []))
+    from infra.cli import bucket_check
+
+    target = chosen_bucket(settings, bucket)
+    if not bucket_check.answers(target):
+        tell("S3 has not answered within 2 s; trying again for 30 s")
     from infra.cli import uploads
     from infra.cli.prices import embedding_of
     from worker.domain.document import Status
     from worker.domain.scope import Scope
 
-    target = chosen_bucket(settings, bucket)
     scope = Scope((target,), (prefix,))
     planned, left_out = uploads.plan(paths, prefix)
-    if not uploads.check_bucket(target):
-        tell("S3 has not answered within 2 s; trying on for 30 s")
     before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
     embedding = embedding_of((item.path for item in planned), settings)
     errors.print(embedding.line, style="bold yellow" if embedding.is_paid else "", markup=False, highlight=False, soft_wrap=True)
@@ -92,7 +94,7 @@ def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: li
         if isinstance(answer, str):
             etags[item.key] = answer
         else:
-            left_out.append(f"{item.path}: {getattr(answer, 'strerror', None) or answer}")
+            left_out.append(f"{visible_key(str(item.path))}: {getattr(answer, 'strerror', None) or answer}")
     return etags
 
 
@@ -138,11 +140,11 @@ def rm(
     settings = connect(data_dir).require("buckets")
     from botocore.exceptions import ClientError
 
-    from infra.cli import uploads
+    from infra.cli import bucket_check
     from worker.objects import s3_client
 
     target = chosen_bucket(settings, bucket)
-    uploads.check_bucket(target)
+    bucket_check.answers(target)
     try:
         s3_client().head_object(Bucket=target, Key=key)
     except ClientError as error:

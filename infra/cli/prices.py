@@ -7,15 +7,16 @@ import mimetypes
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 
 from infra.cli.local_model import LOCAL
 from worker.budget import dollars
 from worker.embed.prices import price_of
-from worker.services import models
 from worker.settings import Settings
+from worker.store import profiles
 from worker.store.profiles import Profile
+from worker.store.session import transaction
 
 # Seconds after which an upload does not wait for PostgreSQL's word on the model: it needs S3 alone.
 _PATIENCE = 3.0
@@ -25,6 +26,7 @@ _TOKENS_PER_BYTE, _MOST_TOKENS_PER_BYTE = Decimal("0.25"), Decimal(1)
 # file's usual share of text is about its size.
 _MOST_UNPACKED = 10
 _PACKED = ("application/pdf", "application/vnd.openxmlformats", "application/zip", "application/epub", "application/gzip")
+_CENT = Decimal("0.01")
 _NO_TEXT = ("image/", "audio/", "video/", "font/")
 
 
@@ -55,8 +57,12 @@ def embedding_of(paths: Iterable[Path], settings: Settings) -> Embedding:
     line = f"embeddings: {model} at {where}, about {usual:,} tokens by the files' sizes"
     if price is None:
         return Embedding(f"{line}; its price is unknown (LEX_INGEST_PRICES sets it)", True)
-    cost, bound = (dollars(tokens * price / 1_000_000) for tokens in (usual, most))
-    return Embedding(f"{line}, about {cost}, at most {bound}", True)
+    cost, bound = (_money(tokens * price / 1_000_000) for tokens in (usual, most))
+    return Embedding(f"{line}, expected to cost {cost}{'' if bound == cost else f', at most {bound}'}", True)
+
+
+def _money(amount: Decimal) -> str:
+    return "less than 0.01 USD" if amount < _CENT else dollars(amount.quantize(_CENT, rounding=ROUND_UP))
 
 
 def _serving(settings: Settings) -> Profile | tuple[()] | None:
@@ -65,7 +71,8 @@ def _serving(settings: Settings) -> Profile | tuple[()] | None:
 
     def ask() -> None:
         try:
-            answers.append(models.serving(settings) or ())
+            with transaction(settings.database_url) as connection:
+                answers.append(profiles.serving(connection) or ())
         except Exception:  # noqa: BLE001 - an upload needs no database: the settings name the model then
             return
 

@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-import boto3
 from boto3.exceptions import S3UploadFailedError
-from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 from sqlalchemy.exc import DBAPIError
 
+from infra.cli.output import visible_key
 from worker.domain.document import TERMINAL, Status
-from worker.domain.errors import PermanentError, Unavailable
+from worker.domain.errors import PermanentError
 from worker.domain.scope import Scope
 from worker.objects import facts_of, s3_client
 from worker.services.documents import DocumentStatus, statuses
-from worker.settings import Settings, SettingsError
+from worker.settings import Settings
 from worker.store.session import is_away
 
 _PARALLEL = 8
+# Amazon S3 User Guide, "Naming Amazon S3 objects".
+_MOST_KEY_BYTES = 1024
 # Seconds: between two looks at the documents, and between two counts of their chunks, which cost more.
 _POLL, _COUNT_EVERY = 0.4, 2.0
 # Seconds that a part may be away in the middle of the work, such as one that the local stack's supervisor starts again; and at
@@ -74,13 +75,12 @@ def plan(paths: Sequence[Path], prefix: str) -> tuple[list[Upload], list[str]]:
         elif path.is_file():
             uploads.append(Upload(path, prefix + path.name))
         elif path.exists():
-            left_out.append(f"{path}: not a regular file")
+            left_out.append(f"{visible_key(str(path))}: not a regular file")
         else:
-            raise PermanentError("no_such_file", f"There is no file or folder {str(path)!r}.")
-    for upload in list(uploads):
-        if not _is_unicode(upload.key):
-            uploads.remove(upload)
-            left_out.append(f"{upload.key!r}: a key must be Unicode text, and this name is not")
+            raise PermanentError("no_such_file", f"There is no file or folder {visible_key(str(path))}.")
+    refused = {upload: reason for upload in uploads if (reason := _refusal_of(upload.key))}
+    uploads = [upload for upload in uploads if upload not in refused]
+    left_out.extend(f"{visible_key(str(upload.path))}: {reason}" for upload, reason in refused.items())
     if len({upload.key for upload in uploads}) < len(uploads):
         raise PermanentError("same_key", "Two of these files would get the same key: put them one after the other.")
     if not uploads:
@@ -91,14 +91,14 @@ def plan(paths: Sequence[Path], prefix: str) -> tuple[list[Upload], list[str]]:
 
 def _plan_folder(folder: Path, prefix: str, uploads: list[Upload], left_out: list[str]) -> None:
     def unreadable(error: OSError) -> None:
-        left_out.append(f"{error.filename}: {error.strerror}")
+        left_out.append(f"{visible_key(str(error.filename))}: {error.strerror}")
 
     found: list[Upload] = []
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         # In place, so that only these are walked.
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [path for path in (Path(parent, name) for name in folders) if path.is_symlink()]
-        left_out.extend(f"{path}: a link to a folder, which is not followed" for path in links)
+        left_out.extend(f"{visible_key(str(path))}: a link to a folder, which is not followed" for path in links)
         for name in files:
             path = Path(parent, name)
             if name.startswith("."):
@@ -106,41 +106,17 @@ def _plan_folder(folder: Path, prefix: str, uploads: list[Upload], left_out: lis
             if path.is_file():
                 found.append(Upload(path, prefix + str(PurePosixPath(path.relative_to(folder)))))
             else:
-                left_out.append(f"{path}: not a regular file")
+                left_out.append(f"{visible_key(str(path))}: not a regular file")
     uploads.extend(sorted(found, key=lambda upload: upload.path))
 
 
-def _is_unicode(text: str) -> bool:
+def _refusal_of(key: str) -> str | None:
+    """Why S3 can't have an object of this key."""
     try:
-        text.encode()
+        size = len(key.encode())
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def check_bucket(bucket: str) -> bool:
-    """Ask for the bucket before anything is uploaded. False where S3 takes longer than 2 s to answer.
-
-    Raises:
-        SettingsError: the bucket does not exist.
-        Unavailable: nothing answers at that address, or its name is not known.
-    """
-    client = boto3.client(
-        "s3", config=Config(connect_timeout=_FIRST_PATIENCE, read_timeout=_FIRST_PATIENCE, retries={"total_max_attempts": 1})
-    )
-    try:
-        patiently(lambda: client.head_bucket(Bucket=bucket), _FIRST_PATIENCE)
-    except ReadTimeoutError:
-        return False
-    except (NoConnection, HTTPClientError) as error:
-        why = str(error).splitlines()[0].removesuffix(".")
-        raise Unavailable("s3_unreachable", f"S3 does not answer: {why}. Check AWS_ENDPOINT_URL.") from error
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-            where = client.meta.endpoint_url
-            raise SettingsError(f"There is no bucket {bucket!r} at {where}: check BUCKET and AWS_ENDPOINT_URL.") from None
-        # A role that may write need not be allowed to ask for the bucket: what it may do, the upload finds out.
-    return True
+        return "a key must be Unicode text, and this name is not"
+    return f"a key has at most {_MOST_KEY_BYTES:,} bytes, and this one has {size:,}" if size > _MOST_KEY_BYTES else None
 
 
 def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload, str | Exception]]:

@@ -11,7 +11,6 @@ from sqlalchemy.exc import OperationalError
 from worker.domain.errors import IngestError, PermanentError, TransientError
 from worker.domain.plurals import plural
 from worker.domain.spending import Purpose
-from worker.services import asking
 from worker.settings import Settings
 from worker.store import fill_calls, fillings, profiles, vector_index, vectors
 from worker.store.driver import connect
@@ -160,6 +159,9 @@ def add(
             )
         kind = storage or settings.vector_type
         profile = profiles.ensure(connection, name, model, dimensions, kind, address, send_dimensions)
+    # The command line asks this module for much more, and without the provider's client, which takes a second to import.
+    from worker.services import asking
+
     try:
         # It was announced under the profile's number, so the profile goes first.
         asking.embed_query("Is the provider there?", profile, settings, Purpose.CHECK, asking.FOR_NEW_MODELS)
