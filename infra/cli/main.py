@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import select
+import signal
 import sys
 import traceback
 import warnings
@@ -89,6 +90,9 @@ _register()
 
 def main() -> NoReturn:
     """Run the program, and end the process with its exit code."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # From here on Ctrl-C is an exception, which lets commands put away what they began.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A person gets sentences: what a command has to say it says itself. ``--debug`` shows the logs.
     logging.disable(logging.CRITICAL)
     if not sys.warnoptions:
