@@ -58,7 +58,7 @@ def _of_ours(error: BaseException) -> Failure | None:
     if isinstance(error, TransientError) and error.code == "bucket_missing":
         return Failure(str(error), USAGE)
     if isinstance(error, TransientError):
-        return Failure(f"{_ended(str(error))} {_DOCTOR}", UNREACHABLE)
+        return Failure(f"{ended(str(error))} {_DOCTOR}", UNREACHABLE)
     return Failure(str(error), FAILED) if isinstance(error, IngestError) else None
 
 
@@ -104,7 +104,7 @@ def _of_s3(error: BaseException) -> Failure | None:
 def _of_s3_answer(error: BaseException) -> Failure:
     answer = getattr(error, "response", {})
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code, said = str(answer.get("Error", {}).get("Code", status)), _ended(str(answer.get("Error", {}).get("Message", "")))
+    code, said = str(answer.get("Error", {}).get("Code", status)), ended(str(answer.get("Error", {}).get("Message", "")))
     if code == "NoSuchBucket":
         return Failure("The bucket does not exist. Check BUCKET and AWS_ENDPOINT_URL.", USAGE)
     if status >= 500 or code in ("SlowDown", "RequestTimeout"):
@@ -136,8 +136,9 @@ def _is(error: BaseException, module: str, *names: str) -> bool:
 def _first_line(error: BaseException) -> str:
     """The error's first line as a sentence; the second one where the first only announces it (libpq, for several addresses)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return _ended(lines[1].lstrip("- ") if lines[0].endswith(":") and len(lines) > 1 else lines[0])
+    return ended(lines[1].lstrip("- ") if lines[0].endswith(":") and len(lines) > 1 else lines[0])
 
 
-def _ended(sentence: str) -> str:
+def ended(sentence: str) -> str:
+    """The sentence with a full stop, unless it has its end already."""
     return sentence if not sentence or sentence.endswith((".", "!", "?")) else f"{sentence}."

@@ -22,7 +22,7 @@ from typer.core import TyperCommand
 
 from infra.cli import cost, demo, documents, models, objects, operate, reconcile, search, stack
 from infra.cli.examples import EXAMPLES
-from infra.cli.failures import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, failure_of
+from infra.cli.failures import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, ended, failure_of
 from infra.cli.output import visible_key, visible_line
 
 app = typer.Typer(
@@ -133,7 +133,7 @@ def _tell_of_usage(error: typer.TyperException) -> int:
         return error.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "lex-ingest"
-    message = visible_line(message).removesuffix(".") + "."
+    message = ended(visible_line(message))
     option = getattr(error, "option_name", "--")
     if not option.startswith("--"):
         message += f" A key that begins with - goes behind --, as in `{path} -- -KEY`."

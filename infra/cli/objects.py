@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from worker.services.documents import DocumentStatus
     from worker.settings import Settings
 
-# Seconds between two lines about the waiting, where no terminal shows bars that move.
-_LINE_EVERY = 10.0
+# Seconds until the first line about the waiting and between two of them, where no terminal shows bars that move.
+_FIRST_LINE, _LINE_EVERY = 2.0, 10.0
 
 
 def put(
@@ -105,7 +105,7 @@ def _shower(progress: Progress, documents: int, settings: Settings) -> Callable[
     chunks = ChunkProgress(settings)
     indexing = progress.add_task("documents", total=documents, said="")
     embedding = progress.add_task("chunks", total=None, said="", visible=False)
-    line_at = time.monotonic() + _LINE_EVERY
+    line_at = time.monotonic() + _FIRST_LINE
 
     def show(rows: dict[str, DocumentStatus], done: int) -> None:
         nonlocal line_at

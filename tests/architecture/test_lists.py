@@ -97,12 +97,16 @@ def table_variables() -> set[str]:
     return set(re.findall(r"^\|\s*`([A-Z][A-Z0-9_]+)`\s*\|", readme(), re.MULTILINE))
 
 
-def commands() -> Iterator[tuple[str, Any]]:
+def program() -> Any:
     from infra.cli.main import app
 
     group = typer.main.get_command(app)
     assert hasattr(group, "commands")
-    yield from group.commands.items()
+    return group
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    yield from program().commands.items()
 
 
 def test_every_setting_is_in_the_readme() -> None:
@@ -112,7 +116,7 @@ def test_every_setting_is_in_the_readme() -> None:
 def test_every_variable_of_ours_in_the_readme_is_a_setting() -> None:
     of_commands = {
         variable
-        for _, command in commands()
+        for command in [program(), *(command for _, command in commands())]
         for parameter in command.params
         for variable in ([parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or [])
     }
