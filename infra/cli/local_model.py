@@ -12,7 +12,7 @@ from typing import Any
 from worker.settings import Settings
 
 # The provider name under which the local stack's own model server embeds (infra.local.parts).
-LOCAL = "local"
+PROVIDER = "local"
 # Seconds: a frozen server must not hold up a command that only wants to say why something is slow.
 _TIMEOUT = 2.0
 _MOST_BYTES = 65_536
@@ -56,10 +56,10 @@ def load(settings: Settings) -> LocalModelLoad | None:
 
 def _address(settings: Settings) -> tuple[str, str] | None:
     """Where the local model server answers, and its key: the settings' own provider, or one of LEX_INGEST_PROVIDERS."""
-    if settings.embedding_provider == LOCAL:
+    if settings.embedding_provider == PROVIDER:
         url, key = settings.openai_base_url, settings.openai_api_key
     else:
-        provider = dict(settings.providers).get(LOCAL)
+        provider = dict(settings.providers).get(PROVIDER)
         url, key = (provider.base_url, provider.key) if provider is not None else (None, "")
     return (url, key) if url is not None and url.startswith(("http://", "https://")) else None
 

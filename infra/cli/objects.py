@@ -52,7 +52,7 @@ def put(
     planned, left_out = uploads.plan(paths, prefix)
     before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
     embedding = embedding_of((item.path for item in planned), settings)
-    errors.print(embedding.line, style="bold yellow" if embedding.is_paid else "", markup=False, highlight=False, soft_wrap=True)
+    tell(embedding.line, style="bold yellow" if embedding.is_paid else None)
     with _bars() as progress:
         etags = _upload(planned, target, progress, left_out)
         if not wait:

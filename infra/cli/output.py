@@ -56,9 +56,9 @@ def say(line: str) -> None:
     console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def tell(line: str) -> None:
+def tell(line: str, style: str | None = None) -> None:
     """Print a line on standard error, as ``say`` does: what went wrong, or what is going on, and no result."""
-    errors.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    errors.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def heading(text: str) -> None:

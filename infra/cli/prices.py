@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
 
-from infra.cli.local_model import LOCAL
+from infra.cli import local_model
 from worker.budget import dollars
 from worker.embed.prices import price_of
 from worker.settings import Settings
@@ -48,7 +48,7 @@ def embedding_of(paths: Iterable[Path], settings: Settings) -> Embedding:
     model = profile.model if profile else settings.embedding_model
     own = provider == settings.embedding_provider
     where = (profile.base_url if profile else None) or (settings.openai_base_url if own else None) or provider
-    if provider == LOCAL:
+    if provider == local_model.PROVIDER:
         return Embedding(f"embeddings: {model}, free: on this machine", False)
     price = price_of(model, settings)
     if price == 0:
