@@ -171,7 +171,7 @@ class Settings:
     extract_timeout: float = _variable(
         "LEX_INGEST_EXTRACT_TIMEOUT",
         300.0,
-        "seconds of CPU time that reading one file may take, at most; four times that of wall time",
+        "seconds of CPU time that reading one file may take, at most; four times that of wall time, 23 minutes at most",
         number(1, 1200, "seconds"),
     )
     extract_memory: int = _variable(

@@ -21,9 +21,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from infra.cli import local_model
+from infra.cli.connection import is_of
 from infra.cli.local_model import LocalModelLoad
 from infra.local import health
-from infra.local.folder import Folder
+from infra.local.folder import ENOUGH_FILES, Folder, disk_space
 from infra.local.health import in_thread, reason_of
 from worker.contract import QUEUES, Stage
 from worker.settings import Settings, SettingsError
@@ -69,9 +70,7 @@ class System:
 
     def __init__(self, settings: Settings, stack: Stack | None, option: str) -> None:
         self.settings, self.option = settings, option
-        # The environment may name another database than that of the stack which runs here.
-        own = stack is not None and stack.environment.get("DATABASE_URL") == settings.database_url
-        self.folder = Folder.load(stack.data_dir) if stack is not None and own else None
+        self.folder = Folder.load(stack.data_dir) if stack is not None and is_of(stack, settings) else None
         self.queued: int | None = None
         # By check: since when it asks its part.
         self.asked: dict[str, float] = {}
@@ -162,13 +161,13 @@ _IMPORTS = threading.Lock()
 
 def _disk(system: System) -> Check:
     assert system.folder is not None
-    status = os.statvfs(system.folder.path)
-    free, files = status.f_bavail * status.f_frsize, status.f_favail
-    found = f"{free / 1_000_000:,.0f} MB free on the disk of {system.folder.path}"
+    path = system.folder.path
+    space = disk_space(path)
     advice = "free some space there; documents wait meanwhile and none is lost, and the stack resumes by itself"
-    if status.f_files and not files:
-        return Check("disk", False, f"no file can be made on the disk of {system.folder.path}: it has no inodes left", advice)
-    return Check("disk", True, found) if free >= LOW_SPACE else Check("disk", False, f"only {found}", advice)
+    if space.files is not None and space.files < ENOUGH_FILES:
+        return Check("disk", False, f"the disk of {path} has {space}", advice)
+    found = f"{space.bytes / 1_000_000:,.0f} MB free on the disk of {path}"
+    return Check("disk", True, found) if space.bytes >= LOW_SPACE else Check("disk", False, f"only {found}", advice)
 
 
 # What PostgreSQL says when it refuses a connection, and what to do about that in a deployment.
@@ -409,7 +408,7 @@ def _embeddings(system: System) -> Check:
     if system.is_local_model(profile.provider) and (reason := system.stopped("embeddings")):
         raise Unusable(f"the local model {reason}", _WAITS)
     if profile.provider == local_model.PROVIDER and (load := system.load.result()) is not None:
-        return Check("embeddings", True, f"{usual}: {_work(load, to_go)}")
+        return Check("embeddings", True, f"{usual}: {load.sentence(to_go or None) or 'the local model is idle'}")
     trouble = _ask_provider(system, profile)
     if trouble is None:
         return Check("embeddings", True, usual)
@@ -421,13 +420,6 @@ def _embeddings(system: System) -> Check:
     }.get(trouble.code, f"the local model refuses the request ({trouble.code})")
     busy = f": it stands still, or is busy with {_counted(to_go, 'chunk')}" if to_go else ""
     raise Unusable(found + busy, system.advice("embeddings", ""))
-
-
-def _work(load: LocalModelLoad, to_go: int) -> str:
-    """What the local model does: ``the local model is busy: 3.1 chunks/s, 181 to go``."""
-    if not (to_go or load.waiting_texts):
-        return "the local model is idle"
-    return f"the local model is busy: {load.texts_per_second:.1f} chunks/s, {to_go or load.waiting_texts:,} to go"
 
 
 def _ask_provider(system: System, profile: Profile) -> IngestError | None:

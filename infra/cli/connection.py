@@ -86,6 +86,25 @@ def connect(data_dir: Path | None) -> Settings:
     return Settings.from_environment(os.environ)
 
 
+def is_of(stack: Stack, settings: Settings) -> bool:
+    """Whether the settings are those of the stack; the environment may name another system than the stack that runs here."""
+    return stack.environment.get("DATABASE_URL") == settings.database_url
+
+
+def full_disk(settings: Settings, data_dir: Path | None) -> str | None:
+    """A sentence about the disk of the local stack that the settings are of, if that disk is full; else None."""
+    from infra.local.folder import disk_space
+    from infra.local.stack import find
+
+    stack = find(data_dir_or_default(data_dir))
+    if stack is None or not is_of(stack, settings):
+        return None
+    space = disk_space(stack.data_dir)
+    if not space.is_full:
+        return None
+    return f"the disk of the data folder {stack.data_dir} is full ({space}): documents wait until there is space"
+
+
 def _use(stack: Stack) -> None:
     """Let this process talk to the stack, and to nothing else."""
     for name in list(os.environ):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.connection import Bucket, DataDir, chosen_bucket, connect
+from infra.cli.connection import Bucket, DataDir, chosen_bucket, connect, full_disk
 from infra.cli.output import errors, say, tell, visible_key, visible_line
 from worker.domain.plurals import plural
 
@@ -41,6 +41,8 @@ def put(
     from infra.cli import bucket_check
 
     target = chosen_bucket(settings, bucket)
+    if full := full_disk(settings, data_dir):
+        tell(full)
     if not bucket_check.answers(target):
         tell("S3 has not answered within 2 s; trying again for 30 s")
     from infra.cli import uploads
@@ -60,7 +62,7 @@ def put(
             say(f"{len(etags):,} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
             _tell_what_was_left_out(left_out)
             return
-        rows = uploads.wait_for(etags, before, scope, settings, timeout, _shower(progress, len(etags), settings))
+        rows = uploads.wait_for(etags, before, scope, settings, timeout, _shower(progress, len(etags), settings, data_dir))
     unfinished = {key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))}
     ended = [row for key, row in rows.items() if key not in unfinished]
     failed = [row for row in ended if row.status is not Status.INDEXED]
@@ -98,7 +100,9 @@ def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: li
     return etags
 
 
-def _shower(progress: Progress, documents: int, settings: Settings) -> Callable[[dict[str, DocumentStatus], int], None]:
+def _shower(
+    progress: Progress, documents: int, settings: Settings, data_dir: Path | None
+) -> Callable[[dict[str, DocumentStatus], int], None]:
     """How far the documents and their chunks are, shown at each poll: as bars, or as a line now and then."""
     from infra.cli.progress import ChunkProgress
 
@@ -113,7 +117,8 @@ def _shower(progress: Progress, documents: int, settings: Settings) -> Callable[
         if progress.disable and time.monotonic() < line_at:
             return
         line_at = time.monotonic() + _LINE_EVERY
-        said = chunks.sentence() or ("" if done == documents or rows else "waiting for the events of the uploads")
+        said = full_disk(settings, data_dir) or chunks.sentence()
+        said = said or ("" if done == documents or rows else "waiting for the events of the uploads")
         progress.update(indexing, completed=done)
         progress.update(embedding, completed=chunks.embedded, total=chunks.total, said=said, visible=bool(chunks.total or said))
         if progress.disable:

@@ -14,15 +14,21 @@ from worker.domain.text import Reading, assemble
 from worker.extract import registry
 from worker.extract.blocks import Limits
 
-# Reading that sleeps, or gets hardly any time of a busy machine, is ended after so many times its CPU limit of wall time.
-WALL_FACTOR = 4
+# Reading that sleeps, or gets hardly any time of a busy machine, is ended after so many times its CPU limit of wall time, and
+# before Celery ends the task: that is after 25 minutes (worker.celery_config).
+WALL_FACTOR, LONGEST_WALL = 4, 23 * 60.0
+
+
+def wall_timeout(cpu_seconds: float) -> float:
+    """The limit of wall time that goes with a limit of CPU time, both in seconds."""
+    return min(WALL_FACTOR * cpu_seconds, LONGEST_WALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """How to read one file: a hint at its name, what it may cost, how to cut it.
 
-    ``timeout`` is in seconds of CPU time; ``WALL_FACTOR`` times that is its limit of wall time. ``memory`` is in bytes of address
+    ``timeout`` is in seconds of CPU time; ``wall_timeout`` gives the limit of wall time. ``memory`` is in bytes of address
     space beside what the server has, sizes are in characters.
     """
 

@@ -26,7 +26,7 @@ from typing import Any
 from worker import telemetry
 from worker.domain.errors import Rejected, TransientError, Unavailable
 from worker.domain.text import Reading
-from worker.extract.reading import WALL_FACTOR, Order
+from worker.extract.reading import Order, wall_timeout
 from worker.extract.sandbox_wire import RefusedAnswer, decode_answer
 
 log = telemetry.get_logger(__name__)
@@ -196,7 +196,7 @@ def _exchange(server: _Server, request: dict[str, Any], document: int) -> tuple[
 
 def _collect(server: _Server, request: dict[str, Any], reading: int) -> tuple[bytes, dict[str, Any]]:
     max_bytes = request["max_text_chars"] * _ANSWER_BYTES_PER_CHARACTER + _ANSWER_BYTES_BESIDES
-    deadline = time.monotonic() + WALL_FACTOR * request["timeout"] + _GRACE_SECONDS
+    deadline = time.monotonic() + wall_timeout(request["timeout"]) + _GRACE_SECONDS
     parts: list[bytes] = []
     count = 0
     poll = select.poll()
@@ -239,7 +239,7 @@ def _verdict(answer: bytes, reply: dict[str, Any], order: Order) -> Reading:
         raise Rejected("timeout", f"reading the file takes more than {order.timeout:.0f} seconds of CPU time")
     if reply["timed_out"]:
         # No verdict about the file: its reader was frozen, or had to share its processor with too many.
-        message = f"reading the file took more than {WALL_FACTOR * order.timeout:.0f} seconds, and most of that was waiting"
+        message = f"reading the file took more than {wall_timeout(order.timeout):.0f} seconds, and most of that was waiting"
         raise TransientError("timeout", message)
     if reply["exit"] != 0:
         # A C++ parser that gets no memory ends itself by a signal.

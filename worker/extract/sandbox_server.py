@@ -28,7 +28,7 @@ from worker import process
 from worker.domain.errors import PermanentError, Rejected
 from worker.extract import registry
 from worker.extract.confinement import Confinement
-from worker.extract.reading import WALL_FACTOR, Order, read
+from worker.extract.reading import Order, read, wall_timeout
 from worker.extract.sandbox_wire import encode_error, encode_result
 from worker.extract.warm_up import warm_up
 
@@ -89,7 +89,7 @@ def _serve(
 ) -> dict[str, Any]:
     document, answer = descriptors
     order = Order(**{item.name: request[item.name] for item in fields(Order)})
-    deadline = time.monotonic() + WALL_FACTOR * order.timeout
+    deadline = time.monotonic() + wall_timeout(order.timeout)
     child = os.fork()
     if child == 0:
         control.close()
