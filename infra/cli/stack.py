@@ -44,6 +44,8 @@ def up(
     ] = None,
 ) -> None:
     """Start the local stack and wait until everything answers."""
+    # A value that can't be used is told before anything is started.
+    Settings.from_environment(os.environ)
     folder = data_dir_or_default(data_dir)
     print(f"starting the stack in {folder}", file=sys.stderr, flush=True)
     started = time.monotonic()
@@ -57,8 +59,6 @@ def up(
             from infra.local.stack import provider_of
             from infra.local.stack import up as start
 
-            # A value that can't be used is told before anything is started.
-            Settings.from_environment(os.environ)
             remembered = provider_of(folder)
         chosen = provider.value if provider else remembered or _ask_for_provider()
         with StepDisplay() as steps:
