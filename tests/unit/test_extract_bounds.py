@@ -119,12 +119,12 @@ def pdf_of(uses: int, lines: int) -> Callable[[Path], Extraction]:
         canvas = Canvas(out, pageCompression=1)
         canvas.beginForm("page")
         for line in range(lines):
-            canvas.drawString(
-                20, 20 + 8 * line, "Some words of a long text that repeats and repeats, as no honest text does. " * 4
-            )
+            canvas.drawString(0, 8 * line, f"{line} words of a long text that repeats, as no honest text does. " * 4)
         canvas.endForm()
         for number in range(uses):
-            canvas.drawString(20, 800, f"Page {number}")
+            # Never in the same place: what is, counts as a header or a footer.
+            canvas.setFont("Helvetica", 4)
+            canvas.translate(20 + number % 7, 40 + number % 31)
             canvas.doForm("page")
             canvas.showPage()
         canvas.save()
@@ -167,9 +167,8 @@ def test_a_number_of_308_digits_is_shown_as_excel_shows_it(tmp_path: Path) -> No
     ("name", "text"),
     [
         ("list.md", "- a\n" * 400_000),
-        ("ordered.md", "".join(f"{number}. a\n" for number in range(170_000))),
         ("table.md", "| a | b |\n|---|---|\n" + "| a | b |\n" * 250_000),
-        ("paragraphs.md", "a\n\n" * 300_000),
+        ("paragraphs.md", "a\n\n" * 150_000),
     ],
 )
 def test_long_markdown_is_read_with_the_default_limits(tmp_path: Path, name: str, text: str) -> None:
@@ -223,7 +222,7 @@ SLOW_IN_SQUARES: dict[str, Callable[[int], str]] = {
 def test_the_time_of_reading_grows_with_the_length_of_a_file(tmp_path: Path, name: str) -> None:
     def spent(factor: int) -> float:
         path = tmp_path / name
-        path.write_text(SLOW_IN_SQUARES[name](4_000 * factor))
+        path.write_text(SLOW_IN_SQUARES[name](2_000 * factor))
         started = time.process_time()
         document = assemble(extract(path, name, Limits()).blocks)
         chunk(document)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 CODES: dict[str, str] = {
     # FAILED
-    "bomb": "The file unpacks to far more than any document holds; if it is honest, save it again in parts.",
+    "bomb": "The file unpacks or repeats a text to far more than any document holds; if it is honest, save it again in parts.",
     "crashed": "The parser died on the file; open it in its program, save it as a new file and upload that.",
     "damaged": "The file is broken and can't be read; upload it again, or repair it in the program that made it.",
     "embedding_failed": "The embedding provider fails (HTTP 5xx) on a text of this document and answers for others; replay the "

@@ -88,7 +88,7 @@ def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _begins_in_zlib(first: bytes) -> bool:
-    """Whether the first bytes can be decompressed: one text in 31 that begins with h or x begins as the zlib format does."""
+    """Whether the content begins after the header: one text in 31 that begins with h or x has a sound header of zlib's."""
     try:
         zlib.decompressobj(_ZLIB_FORMAT).decompress(first, 64)
     except zlib.error:

@@ -33,7 +33,8 @@ class Limits:
     """What one extraction may produce, and how. ``max_text_chars`` counts the characters of all blocks.
 
     A block costs the reader some 600 bytes besides its text (measured: 1.5 million tiny ones, 850 MB). ``pdf_engine`` is
-    ``auto``, ``pdfium`` or ``pdfminer``. ``max_chars_of_size`` is what a file of this size may hold (``chars_of_size``).
+    ``auto``, ``pdfium`` or ``pdfminer``. ``max_chars_of_size`` is what a file of this size may hold
+    (``Format.most_characters``).
     """
 
     max_text_chars: int = 20_000_000

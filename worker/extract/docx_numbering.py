@@ -19,7 +19,7 @@ LEVELS = 9
 _PLACE = re.compile("%([1-9])")
 # Characters of a label's template, and of a printed label: "CHAPTER XXXVIII – " has 18. Each list item repeats its label, so
 # that a small file of a long one would be a large text.
-_LONGEST_TEMPLATE, _LONGEST_LABEL = 100, 40
+_LONGEST_TEMPLATE, _LONGEST_LABEL = 100, 30
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014")
 _SUFFIXES = {"nothing": "", "space": " "}
 

@@ -51,7 +51,7 @@ class Format:
 
 # Characters that any file may hold, and more for each of its bytes. A small file is let be: it is soon read and soon embedded.
 _SMALL_FILE = 1_000_000
-_PER_PACKED_BYTE, _PER_BYTE = 100, 20
+_PER_PACKED_BYTE, _PER_BYTE = 50, 20
 
 FORMATS: tuple[Format, ...] = (
     Format("pdf", "application/pdf", "worker.extract.pdf", magic=(b"%PDF-",)),
