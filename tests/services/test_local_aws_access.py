@@ -89,6 +89,7 @@ PLANT = FORM % (b"key", b"evil.txt") + FORM % (b"file; filename=x", b"evil") + b
         ("POST", "/moto-api;x/reset", {}, b""),
         ("GET", "/latest/meta-data/iam/security-credentials/", {}, b""),
         ("GET", "/favicon.ico", {}, b""),
+        ("PUT", f"/{BUCKET}/%ff", {}, b""),
         ("PATCH", f"/{BUCKET}/KEY", {}, b""),
         ("TRACE", "/", {}, b""),
         ("GET", "http://evil.example/", {}, b""),

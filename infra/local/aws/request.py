@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 from infra.local.aws.errors import ApiError, access_denied, malformed
 
@@ -69,4 +70,10 @@ def parse(environ: WSGIEnvironment, port: int) -> Request:
     elif not headers.get("content-length", "0").isdecimal():
         raise malformed("Content-Length must be a number.")
     path, _, query = target.partition("?")
+    try:
+        unquote_to_bytes(path.encode("latin-1")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ApiError(
+            400, "InvalidURI", "The path is not UTF-8: a key with other bytes would be stored as another key."
+        ) from None
     return Request(environ["REQUEST_METHOD"], path, query, headers)

@@ -114,7 +114,7 @@ class Application:
         if call.is_write and not self._store.has_room(len(call.body)):
             raise ApiError(503, "SlowDown", "The disk of the data folder is full: free some space, and try again.")
         with self._lock.held():
-            allowed = {} if origin is None else self._allowed(request, origin)
+            allowed = {} if origin is None else self._allowed(request, origin, call.service)
 
             def respond(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
                 kept = [(name, value) for name, value in headers if not name.lower().startswith("access-control-")]
@@ -162,7 +162,7 @@ class Application:
         path = f"/{bucket}/{urllib.parse.quote(upload.key, safe='/-_.~')}"
         return Call("s3", "PUT", path, "", upload.headers | {"host": request.headers["host"]}, upload.body, upload)
 
-    def _allowed(self, request: Request, origin: str) -> dict[str, str]:
+    def _allowed(self, request: Request, origin: str, service: str) -> dict[str, str]:
         """The CORS headers of the answer to a page of ``origin``.
 
         Raises:
@@ -170,7 +170,8 @@ class Application:
         """
         method = request.headers.get(cors.REQUEST_METHOD, "") if request.method == "OPTIONS" else request.method
         bucket = s3.s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.get(urllib.parse.unquote(request.bucket))
-        headers = cors.allowed(bucket.cors if bucket else [], origin, method, request.headers.get(cors.REQUEST_HEADERS, ""))
+        rules = bucket.cors if bucket and service == "s3" else []  # a queue has none
+        headers = cors.allowed(rules, origin, method, request.headers.get(cors.REQUEST_HEADERS, ""))
         if headers is None:
             raise ApiError(403, "AccessForbidden", f"No CORS rule of the bucket allows {method} from {origin}.")
         return headers
@@ -180,7 +181,7 @@ class Application:
         if origin is None or cors.REQUEST_METHOD not in request.headers:
             raise ApiError(400, "BadRequest", "Insufficient information. Origin request header needed.")
         with self._lock.held():
-            return Response(status=200, headers=self._allowed(request, origin))
+            return Response(status=200, headers=self._allowed(request, origin, "s3"))
 
     def _by_form(self, call: Call, upload: form_post.Upload, environ: WSGIEnvironment) -> Response:
         """Put the file of a form, and answer as its fields ask."""
