@@ -227,3 +227,15 @@ def sessions(settings: Settings) -> int:
         row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()").fetchone()
         assert row is not None
         return int(row[0])
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    def completed(words: str) -> list[str]:
+        asked: dict[str, str | None] = {
+            "_LEX_INGEST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1),
+        }  # fmt: skip
+        return run(tmp_path, [], asked).stdout.split()
+
+    assert completed("lex-ingest sta") == ["status"]
+    assert completed("lex-ingest model sw") == ["switch"]
+    assert completed("lex-ingest status --bu") == ["--bucket"]
