@@ -82,7 +82,7 @@ def japanese(path: Path) -> None:
 
 @dataclass
 class Watch:
-    """How one document comes along, looked at ten times a second by a thread of its own."""
+    """How one document comes along, looked at twice a second by a thread of its own."""
 
     address: str
     key: str
@@ -107,7 +107,7 @@ class Watch:
                     if self.status in ("INDEXED", "FAILED", "DELETED"):
                         self.ended = time.monotonic()
                 self.longest_still = max(self.longest_still, time.monotonic() - moved)
-                time.sleep(0.1)
+                time.sleep(0.5)
 
 
 class Stack:

@@ -16,7 +16,7 @@ from infra.local import child
 from infra.local.parts import PARTS
 
 ROOT = Path(__file__).parents[2]
-LEX = [sys.executable, "-P", "-m", "infra.cli.main"]
+LEX = [sys.executable, "-P", "-m", "infra.cli"]
 
 
 def environment() -> dict[str, str]:

@@ -21,7 +21,6 @@ from worker.domain.snippet import Snippet, best_passage
 from worker.domain.text import storable
 from worker.domain.vectors import Vectors
 from worker.extract.blocks import clean
-from worker.services import asking
 from worker.settings import Settings
 from worker.store import full_text, nearest, profiles
 from worker.store.passages import passages
@@ -107,7 +106,7 @@ def search(
                 profile = profiles.serving(connection)
             if profile is None:
                 raise SearchError("no_profile", "no table holds vectors: run `lex-ingest migrate`")
-            vector = _vector(query, profile, settings, embed or asking.embed_query)
+            vector = _vector(query, profile, settings, embed or _ask_provider)
         try:
             return _run(query, scope, filters, limit, mode, settings, profile, vector)
         except DBAPIError as error:
@@ -128,6 +127,13 @@ def _vector(query: str, profile: Profile, settings: Settings, embed: EmbedQuery)
     if not np.isfinite(vector).all() or not vector.any():
         raise SearchError("query_vector", f"the query's vector is zero or has NaN, so nothing is near it; {advice}")
     return vector
+
+
+def _ask_provider(query: str, profile: Profile, settings: Settings) -> Vectors:
+    # Imported here: the openai client takes longer to import than the rest of a search, and `text` needs none.
+    from worker.services.asking import embed_query
+
+    return embed_query(query, profile, settings)
 
 
 def _run(
