@@ -93,9 +93,9 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
             "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key, "LEX_INGEST_EMBEDDING_PROVIDER": "local",
             # The names of infra.local.minilm, which is not imported here: it would bring numpy and onnxruntime.
             "LEX_INGEST_EMBEDDING_MODEL": "all-minilm-l6-v2-int8", "LEX_INGEST_EMBEDDING_DIMENSIONS": "384",
-            # It has the machine's cores, which the requests at work share: many at a time would each take long.
+            # One request per core, of some three seconds on 2 cores: so long a note waits behind a document.
             "LEX_INGEST_EMBEDDING_IN_FLIGHT": user.get("LEX_INGEST_EMBEDDING_IN_FLIGHT", "2"),
-            "LEX_INGEST_EMBEDDING_BATCH": user.get("LEX_INGEST_EMBEDDING_BATCH", "64"),
+            "LEX_INGEST_EMBEDDING_BATCH": user.get("LEX_INGEST_EMBEDDING_BATCH", "8"),
         }  # fmt: skip
     return environment
 
