@@ -1,4 +1,7 @@
-"""Whether the bucket is there, asked before anything is sent. It imports boto3 alone: a dead endpoint is told within 3 s."""
+"""Check that the bucket exists before anything is uploaded.
+
+Of the slow imports this module has only boto3, so that a command reports a dead endpoint within 3 s.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from botocore.exceptions import ConnectionError as NoConnection
 from worker.domain.errors import Unavailable
 from worker.settings import SettingsError
 
-# Seconds: for one answer; and in which a refused connection is tried again, for a part that is just being started again.
+# Seconds: for one answer; in which a refused connection is tried again, since S3 may be restarting; between two tries.
 _TIMEOUT, _PATIENCE, _PAUSE = 2.0, 1.0, 0.25
 
 
 def answers(bucket: str) -> bool:
-    """Ask S3 for the bucket. False where S3 accepts the connection and takes longer than 2 s to answer.
+    """Ask S3 for the bucket. Return False if S3 accepts the connection and does not answer within 2 s.
 
     Raises:
         SettingsError: the bucket does not exist.
@@ -39,7 +42,7 @@ def answers(bucket: str) -> bool:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 where = client.meta.endpoint_url
                 raise SettingsError(f"There is no bucket {bucket!r} at {where}: check BUCKET and AWS_ENDPOINT_URL.") from None
-            # A role that may write need not be allowed to ask for the bucket: the upload finds out what it may do.
+            # A role with s3:PutObject may lack s3:ListBucket, so only the upload shows whether it is allowed.
             return True
         else:
             return True

@@ -1,8 +1,8 @@
 """What ``doctor`` checks. Each check finds one thing and, if that is wrong, says the next step.
 
 The checks run at the same time, each in a thread, and each question to a part has its own time limit: a part that is frozen
-delays only what depends on it. An advice names what its reader has: a user of the local stack has set neither ``DATABASE_URL``
-nor a key of its model, so it names the stack's parts and their logs, and the variables in a deployment.
+delays only the checks that depend on it. The advice fits the system: a user of the local stack has set neither ``DATABASE_URL``
+nor a provider's key, so the advice names the stack's parts and their logs; in a deployment it names the variables.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from infra.local import health
 from infra.local.folder import ENOUGH_FILES, Folder, disk_space
 from infra.local.health import in_thread, reason_of
 from worker.contract import QUEUES, Stage
+from worker.domain.plurals import plural
 from worker.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from worker.domain.errors import IngestError
     from worker.store.profiles import Profile
 
-# Seconds: for one question to a part, and for all checks together. The process takes time to begin and to end, too: on a
-# busy machine three seconds.
+# Seconds: for one question to a part, and for all checks together. On a busy machine the process needs three more seconds to
+# start and to end, and ``doctor`` promises an answer within ten.
 QUESTION, ALL = 2.5, 7.0
 # Bytes on the disk of the data folder below which PostgreSQL, Valkey and the logs are about to fail.
 LOW_SPACE = 256_000_000
@@ -55,7 +56,7 @@ class Check:
 
 
 class Unusable(Exception):
-    """A part can't be used, so that what depends on it is not checked."""
+    """A part can't be used, so the checks that depend on it are skipped."""
 
     def __init__(self, found: str, advice: str) -> None:
         super().__init__(found)
@@ -65,14 +66,15 @@ class Unusable(Exception):
 class System:
     """What is checked: a deployment, or the local stack in a folder.
 
-    ``option`` is what a command needs to talk to the same stack, such as `` --data-dir D``.
+    ``option`` is the option that makes a command talk to the same stack, with a leading space: `` --data-dir D``, or "".
+    ``folder`` is None for a deployment. ``queued`` is the number of messages in the queues, None until Redis has said it.
     """
 
     def __init__(self, settings: Settings, stack: Stack | None, option: str) -> None:
         self.settings, self.option = settings, option
         self.folder = Folder.load(stack.data_dir) if stack is not None and is_of(stack, settings) else None
         self.queued: int | None = None
-        # By check: since when it asks its part.
+        # Per check: the moment at which it began to ask its part.
         self.asked: dict[str, float] = {}
         self.load: Future[LocalModelLoad | None] = in_thread(lambda: local_model.load(settings))
 
@@ -80,15 +82,15 @@ class System:
         return f"`lex-ingest {command}{self.option}`"
 
     def advice(self, part: str, deployment: str) -> str:
-        """What to do about a part that does not answer: of the local stack, or ``deployment``."""
+        """What to do about a part that does not answer: the local stack's log to read, or ``deployment`` in a deployment."""
         if self.folder is None:
             return deployment
         return (
-            f"see {self.command('ps')} and {shlex.quote(str(self.folder.log(part)))}; a part that ends is started again by itself"
+            f"see {self.command('ps')} and {shlex.quote(str(self.folder.log(part)))}; a part that ends is restarted automatically"
         )
 
     def stopped(self, part: str) -> str:
-        """Say so if that part of the local stack stands still; else nothing."""
+        """Say that the part of the local stack is stopped by a signal, and how to continue it; "" if it is not."""
         return health.stopped(self.folder, part) if self.folder is not None else ""
 
     def is_local_model(self, provider: str | None = None) -> bool:
@@ -96,7 +98,7 @@ class System:
 
 
 def run_checks(settings: Settings, stack: Stack | None = None, option: str = "") -> Iterator[Check]:
-    """Run every check, and give each finding as soon as it and those before it are there: within ``ALL`` seconds."""
+    """Run every check. Yields the findings in a fixed order, each as soon as it is known, all within ``ALL`` seconds."""
     system, end = System(settings, stack, option), time.monotonic() + ALL
     running: dict[str, Future[tuple[Check, bool]]] = {}
     checks = {name: check for name, check in _CHECKS.items() if name != "disk" or system.folder is not None}
@@ -111,7 +113,7 @@ def run_checks(settings: Settings, stack: Stack | None = None, option: str = "")
 
 
 def _unfinished(system: System, name: str) -> Check:
-    """What to say of a check that is not done in time: the part is silent, unless it was hardly asked."""
+    """The finding of a check that did not end in time: the part is silent, or this machine was too busy to ask it."""
     waited = time.monotonic() - system.asked.get(name, math.inf)
     if waited < QUESTION or _IMPORTS.locked():
         found = f"not checked within {ALL:g} s: this machine is too busy"
@@ -123,7 +125,7 @@ def _unfinished(system: System, name: str) -> Check:
 def _run(
     system: System, name: str, check: Callable[[System], Check], running: Mapping[str, Future[tuple[Check, bool]]]
 ) -> tuple[Check, bool]:
-    """What was found, and whether what depends on it can be checked."""
+    """Run one check. Returns its finding, and whether the checks that depend on it can run."""
     for part in _AFTER.get(name, ()):
         running[part].result()
     for need in _NEEDS.get(name, ()):
@@ -136,7 +138,7 @@ def _run(
         return Check(name, False, error.found, error.advice), False
     except SettingsError as error:
         return Check(name, False, str(error), f"set it, and run {system.command('doctor')} again"), False
-    except Exception as error:  # noqa: BLE001 - whatever a check meets is what it found: a doctor that falls ill helps nobody
+    except Exception as error:  # noqa: BLE001 - an unexpected error is the finding of this check, and the other checks go on
         found, advice = reason_of(error), f"try again with {system.command('doctor')}, and see the log of the workers"
         if type(error).__name__ == "ProgrammingError":
             advice = f"run {system.command('migrate')}"
@@ -145,8 +147,8 @@ def _run(
         return Check(name, False, found, advice), False
 
 
-# A check waits for those that it needs, and is made if they found something usable. The documents' also waits for what redis
-# says of the queues, whether or not it answers.
+# Checks that a check waits for. One in ``_NEEDS`` must also have found its part usable; one in ``_AFTER`` may fail: the check of
+# the documents reads the queue lengths that the check of Redis found, if it found them.
 _AFTER = {"documents": ("redis",)}
 _NEEDS = {
     "schema": ("postgres",),
@@ -163,7 +165,7 @@ def _disk(system: System) -> Check:
     assert system.folder is not None
     path = system.folder.path
     space = disk_space(path)
-    advice = "free some space there; documents wait meanwhile and none is lost, and the stack resumes by itself"
+    advice = "free some space there; documents wait meanwhile and none is lost, and the stack resumes automatically"
     if space.files is not None and space.files < ENOUGH_FILES:
         return Check("disk", False, f"the disk of {path} has {space}", advice)
     found = f"{space.bytes / 1_000_000:,.0f} MB free on the disk of {path}"
@@ -207,7 +209,7 @@ def _postgres(system: System) -> Check:
     except psycopg.Error as error:
         found = system.stopped("postgres") or _postgres_reason(error)
         advice = next((advice for pattern, advice in _REFUSALS.items() if re.search(pattern, found)), default)
-        # Too many connections are the same matter in a local stack.
+        # The advice about too many connections also holds for a local stack.
         raise Unusable(found, advice if "max_connections" in advice else system.advice("postgres", advice)) from None
     assert row is not None
     version, recovers, is_read_only, vector = row
@@ -231,7 +233,7 @@ def _postgres_reason(error: Exception) -> str:
 
 @contextmanager
 def _connection(system: System) -> Iterator[Connection]:
-    """A connection whose statements end by themselves."""
+    """A connection on which PostgreSQL cancels a statement after ``QUESTION`` seconds."""
     with _IMPORTS:
         from sqlalchemy import text
 
@@ -273,14 +275,14 @@ def _redis(system: System) -> Check:
             url, socket_timeout=QUESTION, socket_connect_timeout=QUESTION, retry=Retry(NoBackoff(), 0)
         ) as client:
             memory = client.info("memory")
-            # One that is full, read-only or can't write to its disk still answers questions.
+            # A server that is full, read-only or can't write to its disk still answers reads, so try a write.
             client.set("lex-ingest:doctor", "", px=1000)
             lengths = {name: client.llen(name) for name in QUEUES.values()}
     except redis.exceptions.OutOfMemoryError:
         found = (
             f"the memory is full: {memory['used_memory']:,} of maxmemory {memory['maxmemory']:,} bytes; no wake-up can be sent"
         )
-        raise Unusable(found, f"raise maxmemory, or remove what else is kept there; {_WAITS}") from None
+        raise Unusable(found, f"raise maxmemory, or remove other keys from this Redis; {_WAITS}") from None
     except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise Unusable(reason_of(error), system.advice("valkey", "check the user and the password in REDIS_URL")) from None
     except redis.exceptions.ReadOnlyError:
@@ -331,7 +333,7 @@ def _workers(system: System) -> Check:
 
 
 def _client(service: Any) -> Any:
-    """A client of boto3 that asks once, and for ``QUESTION`` seconds at most."""
+    """A boto3 client that sends each request once and waits at most ``QUESTION`` seconds for the answer."""
     with _IMPORTS:
         import boto3
         from botocore.config import Config
@@ -340,7 +342,12 @@ def _client(service: Any) -> Any:
 
 
 def _aws_trouble(system: System, error: Exception, what: str, advice: str) -> Unusable:
-    """What an error of boto3 says; ``what`` is the service that was asked, ``advice`` is for a refusal in a deployment."""
+    """Turn boto3's error into a finding.
+
+    Args:
+        what: the service that was asked, as a person calls it.
+        advice: what to do about a refusal in a deployment.
+    """
     if type(error).__name__ in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
         found = (
             f"{what} does not answer within {QUESTION:g} s" if "Timeout" in type(error).__name__ else f"{what} can't be reached"
@@ -383,11 +390,11 @@ def _events(system: System) -> Check:
     except Exception as error:  # noqa: BLE001 - as for the bucket
         raise _aws_trouble(system, error, "SQS", "check QUEUE_URL, DEAD_LETTER_QUEUE_URL and the credentials") from None
     again = f"{system.command('put')} or {system.command('replay')}"
-    advice = f"look at the dead letters and the handler's log; then {again} what they name"
+    advice = f"look at the dead letters and the handler's log; then {again} the keys that they name"
     return Check("events", dead == 0, f"{waiting} events wait, {dead} dead letters", advice if dead else "")
 
 
-# Which variables may be the cause of what the provider, or the way to it, answers.
+# The variables that may be the cause of a provider error, by the error's code.
 _CAUSES = {
     "provider_key": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
     "provider_model": ("LEX_INGEST_EMBEDDING_MODEL", "OPENAI_BASE_URL"),
@@ -402,7 +409,7 @@ def _embeddings(system: System) -> Check:
         from worker.store import profiles
     with _connection(system) as connection:
         profile = profiles.serving(connection)
-        assert profile is not None  # the check of the schema has seen it
+        assert profile is not None  # else the check of the schema would have failed, and this one needs it
         to_go = _chunks_to_go(connection, profile)
     usual = f"{profile.model}, {profile.dimensions} dimensions"
     if system.is_local_model(profile.provider) and (reason := system.stopped("embeddings")):
@@ -418,12 +425,12 @@ def _embeddings(system: System) -> Check:
         "provider_unreachable": "the local model can't be reached",
         "provider_unavailable": f"the local model does not answer within {QUESTION:g} s",
     }.get(trouble.code, f"the local model refuses the request ({trouble.code})")
-    busy = f": it stands still, or is busy with {_counted(to_go, 'chunk')}" if to_go else ""
+    busy = f": it is stuck, or busy with {plural(to_go, 'chunk')}" if to_go else ""
     raise Unusable(found + busy, system.advice("embeddings", ""))
 
 
 def _ask_provider(system: System, profile: Profile) -> IngestError | None:
-    """Have one short text embedded, which costs a few tokens. What is wrong with the provider, or None."""
+    """Have one short text embedded, which costs a few tokens. Returns the error, or None if the provider answers."""
     with _IMPORTS:
         from worker.domain.errors import IngestError
         from worker.domain.spending import Purpose
@@ -431,7 +438,7 @@ def _ask_provider(system: System, profile: Profile) -> IngestError | None:
         from worker.store.session import transaction
     system.asked["embeddings"] = time.monotonic()
     settings = replace(system.settings, embedding_timeout=min(QUESTION, system.settings.embedding_timeout))
-    # One request, that is not repeated: a provider that is slow or bills each try is not asked again for the doctor.
+    # Send one request and do not repeat it: each repeat would take time, and may be billed.
     bill = Bill(Asking(profile, settings, Patience(QUESTION, 1)), [None], Purpose.CHECK)
     try:
         bill.ask(["Is the provider there?"], [0])
@@ -453,7 +460,7 @@ def _provider_advice(system: System, profile: Profile, code: str) -> str:
     return f"{check}{again}; {_WAITS}"
 
 
-# Chunks of documents on their way that have no vector yet. Counting ends where a person needs no exact figure.
+# Chunks without a vector, of the documents that wait. The count stops at 100,000, where a person needs no exact figure.
 _TO_GO = """
 SELECT count(*) FROM (
     SELECT FROM documents
@@ -515,8 +522,8 @@ def _documents(system: System) -> Check:
         closed = gates.closed(connection)
         profile = profiles.serving(connection)
         to_go = _chunks_to_go(connection, profile) if profile is not None and row.waiting else 0
-    chunks = f" with {_counted(to_go, 'chunk')} to embed" if to_go else ""
-    found = f"{_counted(row.documents, 'document')}, {row.waiting} on their way{chunks}, {row.failed} failed"
+    chunks = f" with {plural(to_go, 'chunk')} to embed" if to_go else ""
+    found = f"{plural(row.documents, 'document')}, {row.waiting} on their way{chunks}, {row.failed} failed"
     if closed:
         gate = closed[0]
         said, until = gate.reason, "midnight UTC, or until there is a new budget"
@@ -538,10 +545,6 @@ def _documents(system: System) -> Check:
 def _nothing_queued(system: System) -> bool:
     """Whether no wake-up waits for a worker: then a document waits for none that is busy with others."""
     return system.queued == 0
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 _CHECKS: dict[str, Callable[[System], Check]] = {

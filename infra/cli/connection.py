@@ -23,11 +23,11 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="LEX_INGEST_DATA_DIR", help="Folder of the local stack.", show_default="./.lex-ingest"),
 ]
-Bucket = Annotated[str | None, typer.Option("--bucket", help="One of BUCKET, if there are several.")]
+Bucket = Annotated[str | None, typer.Option("--bucket", help="Which bucket, if BUCKET names several.")]
 
-# Values that no two systems share, so that they tell whose the others in the environment are.
-_TELLING = ("REDIS_URL", "AWS_ENDPOINT_URL", "QUEUE_URL")
-# What boto3 and openai would read besides a stack's own variables, and go to another system by.
+# Variables whose values no two systems share, so that they show which system the environment belongs to.
+_IDENTIFYING = ("REDIS_URL", "AWS_ENDPOINT_URL", "QUEUE_URL")
+# Variables that boto3, openai or lex-ingest would read besides a stack's own, and that would lead them to another system.
 _FOREIGN = frozenset(
     {
         "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_REGION",
@@ -46,21 +46,22 @@ def data_dir_or_default(data_dir: Path | None) -> Path:
 
 
 def connect(data_dir: Path | None) -> Settings:
-    """The settings of the system that the command is to talk to; boto3 and openai find the rest in ``os.environ``.
+    """Return the settings of the system that the command talks to; boto3 and openai read the rest from ``os.environ``.
 
-    In this order: the running stack of ``data_dir``; the database of ``DATABASE_URL``; the running stack of ./.lex-ingest, whose
-    own URL in ``DATABASE_URL`` is no other system. Everything comes from one of them: from the stack's environment, which is put
-    into ``os.environ``, or from the variables of the caller. Where both would do, a line on standard error names the one.
+    The first of these that there is: the running stack of ``data_dir``; the database of ``DATABASE_URL``, unless that is the
+    stack's own; the running stack of ./.lex-ingest. All settings come from that one system: from the stack's environment, which
+    is put into ``os.environ``, or from the caller's variables. If there are two systems, a line on standard error names the one
+    that is used.
 
     Raises:
         NoStackError: no stack runs there, and no database is named.
-        SettingsError: a variable has a value that can't be used, or the variables are of two systems.
+        SettingsError: a variable has a value that can't be used, or the variables belong to two systems.
     """
     from infra.local.stack import find
 
     folder = data_dir_or_default(data_dir)
     stack, url = find(folder), os.environ.get("DATABASE_URL", "").strip()
-    # A stopped stack has an environment too: who has set its variables means that stack.
+    # A stopped stack has an environment too: variables exported from it mean this stack, and no other system.
     known = stack.environment if stack is not None else Folder.load(folder).environment
     is_other = bool(url) and _database(url) != _database(known.get("DATABASE_URL", ""))
     if data_dir is not None:
@@ -77,7 +78,7 @@ def connect(data_dir: Path | None) -> Settings:
     elif stack is not None:
         _use(stack)
     elif not url:
-        # A value that can't be used is a mistake whether or not a stack runs, and the message about it helps more.
+        # If a variable has a bad value, a message about that variable helps more than "no stack is running".
         Settings.from_environment(os.environ)
         raise NoStackError(
             "No stack is running here: start one with `lex-ingest up --detach`, or set DATABASE_URL"
@@ -87,12 +88,12 @@ def connect(data_dir: Path | None) -> Settings:
 
 
 def is_of(stack: Stack, settings: Settings) -> bool:
-    """Whether the settings are those of the stack; the environment may name another system than the stack that runs here."""
+    """Whether the settings are those of the stack. They may be of another system, which the environment names."""
     return stack.environment.get("DATABASE_URL") == settings.database_url
 
 
 def full_disk(settings: Settings, data_dir: Path | None) -> str | None:
-    """A sentence about the disk of the local stack that the settings are of, if that disk is full; else None."""
+    """Say that the disk of the local stack is full; None if it is not, or if the settings are of another system."""
     from infra.local.folder import disk_space
     from infra.local.stack import find
 
@@ -114,8 +115,12 @@ def _use(stack: Stack) -> None:
 
 
 def _refuse_mixture(environment: dict[str, str], folder: Path) -> None:
-    """Refuse another database together with the stack's own queue or bucket: each would be told of the other's documents."""
-    mixed = [name for name in _TELLING if os.environ.get(name) and os.environ[name] == environment.get(name)]
+    """Refuse another system's database together with this stack's Redis, S3 or queue: their documents would be mixed up.
+
+    Raises:
+        SettingsError: one of these is the stack's own.
+    """
+    mixed = [name for name in _IDENTIFYING if os.environ.get(name) and os.environ[name] == environment.get(name)]
     if mixed:
         raise SettingsError(
             f"DATABASE_URL names another system than {' and '.join(mixed)}, which are those of the stack in {folder}:"
@@ -124,7 +129,7 @@ def _refuse_mixture(environment: dict[str, str], folder: Path) -> None:
 
 
 def _database(url: str) -> tuple[str, int | None, str] | str:
-    """Where the URL's database is: host, port and name. Roles and passwords of one database are no other system."""
+    """Identify the URL's database by host, port and name. The role and the password do not matter."""
     try:
         parts = urlsplit(url)
         host = "127.0.0.1" if parts.hostname in ("localhost", "::1") else parts.hostname or ""
@@ -134,7 +139,7 @@ def _database(url: str) -> tuple[str, int | None, str] | str:
 
 
 def _named(url: str) -> str:
-    """The database for people: its name, host and port. Never its password."""
+    """Name the database for a person: name, host and port, without the password."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "this machine", parts.port or 5432

@@ -107,7 +107,7 @@ def _money(spent: Spent) -> str:
 
 
 def _print(found: Cost, by: By, is_narrowed: bool, with_bucket: bool) -> None:
-    # The name stands last and whole, however long a key is.
+    # The name is the last column, so that a long key is printed in full and moves no other column.
     rows = [("inputs", "tokens", "USD", by.value)]
     for name, spent in [*((_name(line, by, with_bucket), line.spent) for line in found.lines), ("total", found.total)]:
         rows.append((f"{spent.inputs:,}", f"{spent.tokens:,}", _money(spent), name))
@@ -116,9 +116,9 @@ def _print(found: Cost, by: By, is_narrowed: bool, with_bucket: bool) -> None:
         numbers = (text.rjust(width) for text, width in zip(row, widths, strict=False))
         say("  ".join([*numbers, row[3]]))
     if is_narrowed and found.lines:
-        say("documents that are gone have no key any more: with --prefix or --bucket they are left out")
+        say("deleted documents have no key any more, so --prefix and --bucket leave them out")
     if any("unknown" in _money(spent) for spent in (found.total, found.unconfirmed.most)):
-        say("unknown: no price was known for the model; LEX_INGEST_PRICES sets one for what comes")
+        say("unknown: no price was known for the model; LEX_INGEST_PRICES sets one for later requests")
     for text in (_unconfirmed(found), _today(found)):
         say(text)
 

@@ -35,7 +35,7 @@ def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the stack runn
         heading("1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker")
         running = stack.up(
             folder,
-            # The samples are sent to no provider, whatever is exported.
+            # The samples stay on this machine, even if OPENAI_API_KEY is set.
             provider="local",
             detach=keep,
             on_progress=lambda line: console.print(f"   {line}", highlight=False, markup=False),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
-# Widths of a line's first columns: the longest status, a generation, and chunks such as 12345/12345.
+# The first columns of a line: the longest status, a generation, and chunks such as 12345/12345.
 _COLUMNS = "{:<11} {:>4} {:>11}  "
 
 
@@ -35,7 +35,7 @@ def status(
     bucket: Bucket = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew until no document waits.")] = False,
     summary: Annotated[
-        bool, typer.Option("--summary", help="With --json: end with one object that counts, as the other form always does.")
+        bool, typer.Option("--summary", help="With --json: end with one object of counts, which the text output always has.")
     ] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -43,7 +43,7 @@ def status(
     """Show every document's status, how much of it is embedded, and what it waits for."""
     chosen = parse_status(only)
     if watch and as_json:
-        raise typer.BadParameter("--watch is for people: ask --json again instead.", param_hint="--watch")
+        raise typer.BadParameter("--watch has no JSON form: run `status --json` repeatedly instead.", param_hint="--watch")
     settings = connect(data_dir).require("database_url", "buckets")
     from worker.domain.scope import Scope
     from worker.services.documents import statuses
@@ -56,23 +56,23 @@ def status(
     if watch:
         _watch(rows, scope, settings)
         return
-    seen = _Seen(settings)
+    counted = _Summary(settings)
     for row in rows():
         if as_json:
             json_line(row)
         else:
-            if not seen.documents:
+            if not counted.documents:
                 say((_COLUMNS + "{}").format("status", "gen", "chunks", "key").rstrip())
             _print_row(row, len(scope.buckets) > 1)
-        seen.add(row)
+        counted.add(row)
     if as_json and summary:
-        json_line(seen.record())
-    if key is not None and not seen.documents:
+        json_line(counted.record())
+    if key is not None and not counted.documents:
         if not as_json:
             tell(f"no document has the key {visible_key(key)}")
         raise typer.Exit(1)
     if not as_json:
-        for line in seen.lines():
+        for line in counted.lines():
             say(line)
 
 
@@ -88,8 +88,8 @@ def parse_status(name: str | None) -> Any:
         raise typer.BadParameter(f"one of {', '.join(Status)}", param_hint="--status") from None
 
 
-class _Seen:
-    """What is counted while rows go by: their number may be in the millions, so none of them is kept."""
+class _Summary:
+    """Counts the documents that are listed. There may be millions, so it keeps counts and no rows."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -107,7 +107,7 @@ class _Seen:
             self._total += row.chunks_total
 
     def record(self) -> dict[str, Any]:
-        """The last object of --json --summary."""
+        """The object that ends ``--json --summary``."""
         load = self._load()
         return {
             "kind": "summary",
@@ -160,9 +160,9 @@ class _Seen:
 
 
 def _print_row(row: DocumentStatus, with_bucket: bool) -> None:
-    """A document in one line; on a terminal, what it waits for gets a second one where the first has no room left.
+    """Print a document on one line; on a terminal, the reason goes on a second line if it does not fit on the first.
 
-    The key stands whole and as one word of a shell, so that it can be pasted behind `lex-ingest show`.
+    The key is printed in full and quoted for a shell, so that it can be pasted after `lex-ingest show`.
     """
     first = _COLUMNS.format(row.status, row.generation, chunks_of(row))
     where = f"{row.bucket}  " if with_bucket else ""
@@ -182,7 +182,7 @@ def _print_row(row: DocumentStatus, with_bucket: bool) -> None:
 
 
 def chunks_of(row: DocumentStatus) -> str:
-    """The chunks that are served; of a version that is being embedded, those with a vector and all: 3/12."""
+    """The number of chunks that are served; for a version that is being embedded, how many of all have a vector: 3/12."""
     if row.chunks_total is None:
         return str(row.chunks)
     return f"{'?' if row.chunks_embedded is None else row.chunks_embedded}/{row.chunks_total}"
@@ -214,15 +214,15 @@ def _watch(rows: Any, scope: Scope, settings: Settings) -> None:
             if found and all(row.status in TERMINAL for row in found):
                 break
             time.sleep(1)
-    seen = _Seen(settings)
+    counted = _Summary(settings)
     for row in found:
-        seen.add(row)
-    for line in seen.lines():
+        counted.add(row)
+    for line in counted.lines():
         say(line)
 
 
 def _screenful(rows: list[DocumentStatus], sentence: str | None, with_bucket: bool) -> RenderableType:
-    """As many rows as the screen holds: what is on its way first, then what failed; the last lines count the others."""
+    """As many rows as fit on the screen: documents that wait first, then failed ones; the last lines count the others."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -236,7 +236,7 @@ def _screenful(rows: list[DocumentStatus], sentence: str | None, with_bucket: bo
     for title in ("status", "gen", "chunks", "key", "why / waits for"):
         right = title in ("gen", "chunks")
         table.add_column(title, overflow="ellipsis", no_wrap=True, justify="right" if right else "left")
-    # What the narrow columns and the gaps leave to the other two: a screen's line is one line, so long keys are cut here.
+    # The width that the narrow columns and the gaps leave to each of the other two. A row must not wrap, so long keys are cut.
     room = max(8, (console.width - len("UNSUPPORTED  gen  12345/12345") - 8) // 2)
     shown = sorted(rows, key=urgency)[: max(1, console.height - 4)]
     for row in shown:

@@ -1,6 +1,6 @@
-"""What a person is told of an error, and the exit code that it has: one table for every command.
+"""The sentence and the exit code for each error, the same for every command.
 
-Drivers are not imported here: one that raised the error is loaded already.
+The drivers of PostgreSQL, Redis and S3 are not imported here: if one of them raised the error, it is loaded already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worker.domain.errors import IngestError, TransientError
 from worker.settings import SettingsError
 
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
-# As sysexits.h numbers an internal error, and as shells number a program that a closed pipe or Ctrl-C has ended.
+# 70 is EX_SOFTWARE of sysexits.h; 141 and 130 are what shells report after SIGPIPE and SIGINT (128 + the signal's number).
 BUG, PIPE_CLOSED, INTERRUPTED = 70, 141, 130
 
 _DOCTOR = "Run `lex-ingest doctor` to see which part does not answer."
@@ -24,7 +24,7 @@ _DATABASE_FORM = "DATABASE_URL can't be used: it must be of the form postgresql:
 _MIGRATE = "The database lacks a table or column of this version: run `lex-ingest migrate`."
 # PostgreSQL manual, "PostgreSQL Error Codes": undefined_table, undefined_column, undefined_function, undefined_object.
 _NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "42704"})
-# What an operator of the database can put right: insufficient_privilege, read_only_sql_transaction.
+# What the database's operator can change: insufficient_privilege, read_only_sql_transaction.
 _DATABASE_REFUSES = frozenset({"42501", "25006"})
 
 
@@ -37,9 +37,9 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What to print for the error, and the exit code. An error that nobody expected is a bug of ours, and says so."""
+    """Return what to print for the error, and the exit code. An error of a type that is not listed here counts as a bug."""
     if isinstance(error, StackError):
-        # The end of a part's log may follow its first line.
+        # The message may have more lines, the end of a part's log, so it is not made one line.
         return Failure(str(error), UNREACHABLE if isinstance(error, NoStackError) else FAILED)
     found = (
         _of_ours(error) or _of_database(error) or _of_redis(error) or _of_s3(error) or _of_system(error)
@@ -58,7 +58,7 @@ def _of_ours(error: BaseException) -> Failure | None:
     if isinstance(error, TransientError) and error.code == "bucket_missing":
         return Failure(str(error), USAGE)
     if isinstance(error, TransientError):
-        return Failure(f"{ended(str(error))} {_DOCTOR}", UNREACHABLE)
+        return Failure(f"{with_full_stop(str(error))} {_DOCTOR}", UNREACHABLE)
     return Failure(str(error), FAILED) if isinstance(error, IngestError) else None
 
 
@@ -76,7 +76,7 @@ def _of_database(error: BaseException) -> Failure | None:
     if _is(cause, "psycopg", "OperationalError", "InterfaceError") or _is(error, "sqlalchemy.exc", "TimeoutError"):
         return Failure(f"PostgreSQL does not answer: {_first_line(cause)} {_DOCTOR}", UNREACHABLE)
     if state is None and _is(cause, "psycopg", "ProgrammingError"):
-        # libpq's own complaint about a connection string, which it quotes: there may be a password in it.
+        # libpq refuses the connection string. Its message quotes the string, which may hold a password, so do not show it.
         return Failure(_DATABASE_FORM, USAGE)
     return None
 
@@ -104,11 +104,11 @@ def _of_s3(error: BaseException) -> Failure | None:
 def _of_s3_answer(error: BaseException) -> Failure:
     answer = getattr(error, "response", {})
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code, said = str(answer.get("Error", {}).get("Code", status)), ended(str(answer.get("Error", {}).get("Message", "")))
+    code, said = str(answer.get("Error", {}).get("Code", status)), with_full_stop(str(answer.get("Error", {}).get("Message", "")))
     if code == "NoSuchBucket":
         return Failure("The bucket does not exist. Check BUCKET and AWS_ENDPOINT_URL.", USAGE)
     if status >= 500 or code in ("SlowDown", "RequestTimeout"):
-        return Failure(f"S3 does not do its work ({code}): {said} {_DOCTOR}", UNREACHABLE)
+        return Failure(f"S3 failed ({code}): {said} {_DOCTOR}", UNREACHABLE)
     if status in (401, 403) or code in ("ExpiredToken", "InvalidToken"):
         return Failure(f"S3 refuses the request ({code}): {said} Check the AWS credentials and what they allow.", FAILED)
     return Failure(f"S3 refuses the request ({code}): {said}", FAILED)
@@ -119,7 +119,7 @@ def _of_system(error: BaseException) -> Failure | None:
         return Failure(f"The connection failed: {_first_line(error)} {_DOCTOR}", UNREACHABLE)
     if isinstance(error, OSError):
         if error.errno == errno.ENOSPC and error.filename is None:
-            return Failure("No space left on the device that the output, or a file of the command, goes to.", FAILED)
+            return Failure("No space is left on the disk to which the command writes its output or its files.", FAILED)
         where = "" if error.filename is None else f": {error.filename}"
         return Failure(f"{error.strerror or _first_line(error)}{where}", FAILED)
     if isinstance(error, MemoryError):
@@ -128,17 +128,17 @@ def _of_system(error: BaseException) -> Failure | None:
 
 
 def _is(error: BaseException, module: str, *names: str) -> bool:
-    """Whether the error is of one of these classes of a module, which is not imported for the question."""
+    """Whether the error is an instance of one of the module's classes. The module is not imported if it is not loaded."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(error, tuple(getattr(loaded, name) for name in names))
 
 
 def _first_line(error: BaseException) -> str:
-    """The error's first line as a sentence; the second one where the first only announces it (libpq, for several addresses)."""
+    """The error's first line as a sentence; its second line if the first ends with a colon (libpq, for several addresses)."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return ended(lines[1].lstrip("- ") if lines[0].endswith(":") and len(lines) > 1 else lines[0])
+    return with_full_stop(lines[1].lstrip("- ") if lines[0].endswith(":") and len(lines) > 1 else lines[0])
 
 
-def ended(sentence: str) -> str:
-    """The sentence with a full stop, unless it has its end already."""
+def with_full_stop(sentence: str) -> str:
+    """Add a full stop, unless the sentence is empty or ends with . ! or ? already."""
     return sentence if not sentence or sentence.endswith((".", "!", "?")) else f"{sentence}."

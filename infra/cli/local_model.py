@@ -1,4 +1,4 @@
-"""What the local model server says of its own load: ``status``, ``put --wait`` and ``doctor`` show it to people."""
+"""The load of the local model server, which ``status``, ``put --wait`` and ``doctor`` show to explain why embedding is slow."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from worker.settings import Settings
 
 # The provider name under which the local stack's own model server embeds (infra.local.parts).
 PROVIDER = "local"
-# Seconds: a frozen server must not hold up a command that only wants to say why something is slow.
+# Seconds. A frozen server must not delay a command that asks only to explain why something is slow.
 _TIMEOUT = 2.0
 _MOST_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModelLoad:
-    """``texts_per_second`` is None where the server has embedded nothing lately; ``waiting_texts`` are accepted and not done."""
+    """What the server reports. ``waiting_texts`` are accepted and have no vector yet.
+
+    ``texts_per_second`` is None if the server has embedded nothing since it started.
+    """
 
     texts_per_second: float | None
     waiting_texts: int
 
     def sentence(self, to_go: int | None = None) -> str | None:
-        """Say that the model is busy, and how much is to go; None if it is idle, or nothing is to go.
+        """Say that the model is busy, and how many chunks are to go; None if it is idle, or nothing is to go.
 
         Args:
-            to_go: chunks without a vector, where the caller has counted them; else the server's own ``waiting_texts``.
+            to_go: chunks without a vector, if the caller has counted them; by default the server's ``waiting_texts``.
         """
         left = self.waiting_texts if to_go is None else to_go
         if left <= 0 or (self.waiting_texts == 0 and self.texts_per_second is None):
@@ -39,13 +42,13 @@ class LocalModelLoad:
 
 
 def load(settings: Settings) -> LocalModelLoad | None:
-    """Ask the local model server for its load, within 2 s. None where there is none, or where it does not answer so."""
+    """Ask the local model server for its load. None if there is no such server, or no usable answer within 2 s."""
     address = _address(settings)
     if address is None:
         return None
     url, key = address
     request = urllib.request.Request(f"{url.rstrip('/')}/status", headers={"Authorization": f"Bearer {key}"})  # noqa: S310 - an operator's setting, checked to be HTTP
-    # A proxy of the environment is not asked: the server is on this machine.
+    # Ignore HTTP_PROXY: the server is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_TIMEOUT) as answer:

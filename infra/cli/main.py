@@ -1,7 +1,7 @@
 """``lex-ingest``: registers the commands, and turns every error into one line and an exit code.
 
 Exit codes: 0 done, or the answer is yes; 1 it failed, or the answer is no; 2 wrong usage or setting; 3 nothing runs there,
-or it can't be reached; 70 a bug of lex-ingest; 130 interrupted; 141 what read the output has closed it.
+or it can't be reached; 70 a bug in lex-ingest; 130 interrupted; 141 the reader of the output, such as ``head``, closed the pipe.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typer.core import TyperCommand
 
 from infra.cli import cost, demo, documents, models, objects, operate, reconcile, search, stack
 from infra.cli.examples import EXAMPLES
-from infra.cli.failures import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, ended, failure_of
+from infra.cli.failures import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, failure_of, with_full_stop
 from infra.cli.output import visible_key, visible_line
 
 app = typer.Typer(
@@ -32,12 +32,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# Of this process: whether tracebacks and logs are shown. An option of the whole program, needed after its context is gone.
+# Whether tracebacks and logs are shown. A global, since it is needed after typer's context of the option is gone.
 _debug = False
 
 
 class _Command(TyperCommand):
-    """A command whose texts are Unicode: PostgreSQL and S3 know no others. Paths may be any bytes."""
+    """A command that refuses text arguments that are not valid Unicode, as PostgreSQL and S3 do. Paths may be any bytes."""
 
     def invoke(self, ctx: Any) -> Any:
         for parameter in self.get_params(ctx):
@@ -49,7 +49,7 @@ class _Command(TyperCommand):
 
 
 def _is_unicode(text: str) -> bool:
-    # Bytes that are no UTF-8 are lone surrogates in Python's arguments (PEP 383).
+    # Python turns argument bytes that are not valid UTF-8 into lone surrogates (PEP 383).
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -91,23 +91,23 @@ _register()
 def main() -> NoReturn:
     """Run the program, and end the process with its exit code."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        # From here on Ctrl-C is an exception, which lets commands put away what they began.
+        # From here on Ctrl-C raises KeyboardInterrupt, so that commands can clean up.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A person gets sentences: what a command has to say it says itself. ``--debug`` shows the logs.
+    # Commands print their own messages, so log lines would only disturb a person. ``--debug`` shows them.
     logging.disable(logging.CRITICAL)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
         code = app(standalone_mode=False, prog_name="lex-ingest") or DONE
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the person gets one line and the right exit code
+    except BaseException as error:  # noqa: BLE001 - every error ends in one line and an exit code
         code = _end_of(error)
     _leave(code)
 
 
 def _end_of(error: BaseException) -> int:
-    """Tell of the error; the exit code."""
+    """Print the error's message, if it has one. Returns the exit code."""
     if isinstance(error, SystemExit) and isinstance(error.__context__, OSError) and error.__context__.errno == errno.EPIPE:
-        # Typer's own end for a closed pipe, which it also takes a lost connection for.
+        # Typer exits so for every EPIPE: of a closed output, but also of a lost network connection.
         error = error.__context__
     if isinstance(error, BrokenPipeError) and (_is_closed_pipe(1) or _is_closed_pipe(2)):
         return PIPE_CLOSED
@@ -129,31 +129,32 @@ def _end_of(error: BaseException) -> int:
 def _tell_of_usage(error: typer.TyperException) -> int:
     message = " ".join(error.format_message().split())
     if not message:
-        # Without arguments the help was printed instead.
+        # typer printed the help instead, since there were no arguments.
         return error.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "lex-ingest"
-    message = ended(visible_line(message))
+    message = with_full_stop(visible_line(message))
     option = getattr(error, "option_name", "--")
     if not option.startswith("--"):
-        message += f" A key that begins with - goes behind --, as in `{path} -- -KEY`."
+        message += f" Put a key that begins with - after --, as in `{path} -- -KEY`."
     return _tell(f"{message} See `{path} --help`.", error.exit_code)
 
 
 def _tell(sentence: str, code: int) -> int:
-    with contextlib.suppress(OSError):  # nobody reads standard error: the exit code remains
+    with contextlib.suppress(OSError):  # if standard error is closed, the exit code still tells
         print(f"lex-ingest: {sentence}", file=sys.stderr, flush=True)
     return code
 
 
 def _is_closed_pipe(descriptor: int) -> bool:
-    """Whether whoever read this pipe is gone."""
+    """Whether the descriptor is a pipe whose reader has closed it."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _leave(code: int) -> NoReturn:
+    """Write out what is still buffered, and end the process. A failure to write changes exit code 0 to another one."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -161,10 +162,10 @@ def _leave(code: int) -> NoReturn:
             code = _tell(f"The output could not be written: {error.strerror}.", FAILED)
         elif code == DONE:
             code = PIPE_CLOSED
-        # What is still in the buffer goes nowhere: Python would try once more at its end, and fail.
+        # Discard the rest of the buffer, or else Python tries to write it again at exit and fails.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if code in (INTERRUPTED, PIPE_CLOSED):
-        # Python would wait for threads that still work, such as uploads, and show a traceback for a second Ctrl-C.
+        # ``sys.exit`` would wait for threads that still run, such as uploads, and a second Ctrl-C would show a traceback.
         os._exit(code)
     sys.exit(code)
 

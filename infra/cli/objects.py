@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.services.documents import DocumentStatus
     from worker.settings import Settings
 
-# Seconds until the first line about the waiting and between two of them, where no terminal shows bars that move.
+# Seconds until the first line of progress, and between two lines, if standard error is no terminal and so shows no bars.
 _FIRST_LINE, _LINE_EVERY = 2.0, 10.0
 
 
@@ -34,8 +34,8 @@ def put(
 ) -> None:
     """Upload files and folders to the bucket; hidden files in folders are left out.
 
-    It says first which model embeds them and about what that costs. With --wait, exit code 1 says that a document FAILED; one
-    without text (NO_TEXT, UNSUPPORTED) is told and is no failure.
+    First prints which model embeds them and about what that costs. With --wait, exit code 1 means that a document FAILED; a
+    document without text (NO_TEXT, UNSUPPORTED) is listed and is no failure.
     """
     settings = connect(data_dir).require("buckets", *(["database_url"] if wait else []))
     from infra.cli import bucket_check
@@ -46,14 +46,14 @@ def put(
     if not bucket_check.answers(target):
         tell("S3 has not answered within 2 s; trying again for 30 s")
     from infra.cli import uploads
-    from infra.cli.prices import embedding_of
+    from infra.cli.prices import estimate_embedding
     from worker.domain.document import Status
     from worker.domain.scope import Scope
 
     scope = Scope((target,), (prefix,))
     planned, left_out = uploads.plan(paths, prefix)
     before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
-    embedding = embedding_of((item.path for item in planned), settings)
+    embedding = estimate_embedding((item.path for item in planned), settings)
     tell(embedding.line, style="bold yellow" if embedding.is_paid else None)
     with _bars() as progress:
         etags = _upload(planned, target, progress, left_out)
@@ -62,7 +62,8 @@ def put(
             say(f"{len(etags):,} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
             _tell_what_was_left_out(left_out)
             return
-        rows = uploads.wait_for(etags, before, scope, settings, timeout, _shower(progress, len(etags), settings, data_dir))
+        report = _progress_reporter(progress, len(etags), settings, data_dir)
+        rows = uploads.wait_for(etags, before, scope, settings, timeout, report)
     unfinished = {key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))}
     ended = [row for key, row in rows.items() if key not in unfinished]
     failed = [row for row in ended if row.status is not Status.INDEXED]
@@ -70,14 +71,14 @@ def put(
     for row in failed:
         say(f"  {row.status} {visible_key(row.key)}: {visible_line(row.error or '')}")
     if unfinished:
-        tell(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` why")
+        tell(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` says why")
     _tell_what_was_left_out(left_out)
     if unfinished or any(row.status is Status.FAILED for row in failed):
         raise typer.Exit(1)
 
 
 def _bars() -> Progress:
-    """Bars on a terminal; elsewhere nothing, for lines take their place."""
+    """Progress bars on a terminal. Elsewhere they print nothing, and ``_progress_reporter`` prints lines instead."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -86,7 +87,7 @@ def _bars() -> Progress:
 
 
 def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: list[str]) -> dict[str, str]:
-    """Upload the files; the ETag of each that was uploaded. Why others were not is added to ``left_out``."""
+    """Upload the files. Returns the ETags by key; adds the files that failed, with the reason, to ``left_out``."""
     from infra.cli import uploads
 
     task = progress.add_task("uploading", total=len(planned), said="")
@@ -100,10 +101,10 @@ def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: li
     return etags
 
 
-def _shower(
+def _progress_reporter(
     progress: Progress, documents: int, settings: Settings, data_dir: Path | None
 ) -> Callable[[dict[str, DocumentStatus], int], None]:
-    """How far the documents and their chunks are, shown at each poll: as bars, or as a line now and then."""
+    """Return a function that shows, at each poll, how many documents and chunks are done: as bars, or as a line per 10 s."""
     from infra.cli.progress import ChunkProgress
 
     chunks = ChunkProgress(settings)
@@ -118,7 +119,7 @@ def _shower(
             return
         line_at = time.monotonic() + _LINE_EVERY
         said = full_disk(settings, data_dir) or chunks.sentence()
-        said = said or ("" if done == documents or rows else "waiting for the events of the uploads")
+        said = said or ("" if done == documents or rows else "waiting for the uploads' events")
         progress.update(indexing, completed=done)
         progress.update(embedding, completed=chunks.embedded, total=chunks.total, said=said, visible=bool(chunks.total or said))
         if progress.disable:

@@ -105,7 +105,7 @@ def doctor(
             console.print(f"{mark} {check.name:<11} {escape(check.found)}", highlight=False, soft_wrap=True)
             if check.advice:
                 console.print(f"     {'':<11} [bold]{escape(check.advice)}[/]", highlight=False, soft_wrap=True)
-        sys.stdout.flush()  # into a pipe too, part by part
+        sys.stdout.flush()  # a pipe too gets each finding at once
     if bad:
         raise typer.Exit(1)
 

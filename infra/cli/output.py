@@ -1,4 +1,4 @@
-"""How commands print: lines for people, one JSON object per line for machines, and no line that a terminal would act on."""
+"""Printing of commands: lines for people, one JSON object per line for programs, and control characters always escaped."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from rich.console import Console
 
 # Into a file or a pipe, a line stays a line: what reads it may look for a whole key.
 _PIPE_WIDTH = 4000
-# What may stand in a word of a shell without quotes, besides letters and digits. Not =, which zsh expands at a word's beginning.
+# Characters that a shell takes as they are, besides letters and digits. Not =, which zsh expands at the beginning of a word.
 _SAFE_IN_SHELL = frozenset("@%+:,./-_")
 
 
 def _open_standard_streams() -> None:
-    """Give the process the standard streams that its caller closed (``>&-``), so that no file of ours gets their numbers; and
-    let no stream fail on a character that the terminal's encoding lacks: that one is shown as an escape."""
+    """Open the standard streams that the caller closed (``>&-``), so that no other file gets their descriptors.
+
+    A character that the terminal's encoding lacks is printed as an escape instead of raising UnicodeEncodeError.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -32,7 +34,7 @@ def _open_standard_streams() -> None:
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it stays open as long as the process
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the same
     for stream in (sys.stdout, sys.stderr):
-        # A test's or a notebook's stream may be of another class.
+        # A test or a notebook may replace the stream by one without ``reconfigure``.
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
 
@@ -41,7 +43,7 @@ _open_standard_streams()
 
 
 class _Console(Console):
-    """Raises what a closed pipe raises, so that ``infra.cli.main`` ends the program alike for every way of printing."""
+    """Lets BrokenPipeError through, so that ``infra.cli.main`` handles a closed pipe in one place."""
 
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704 - rich calls this while it handles the BrokenPipeError
@@ -52,12 +54,12 @@ errors = _Console(stderr=True, width=None if sys.stderr.isatty() else _PIPE_WIDT
 
 
 def say(line: str) -> None:
-    """Print a line for a person, as it is: whole, whatever the terminal's width, and without markup."""
+    """Print a line of a command's result: without markup, and not wrapped at the terminal's width."""
     console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def tell(line: str, style: str | None = None) -> None:
-    """Print a line on standard error, as ``say`` does: what went wrong, or what is going on, and no result."""
+    """Print a line on standard error, as ``say`` does on standard output: an error or progress, not a result."""
     errors.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -84,7 +86,10 @@ def _plain(value: Any) -> Any:
 
 
 def json_line(record: Any) -> None:
-    """Print a dataclass or a dict as one line of JSON; text stays readable where the output can hold it, times are ISO 8601."""
+    """Print a dataclass or a dict as one line of JSON. Times are ISO 8601.
+
+    Characters beyond ASCII are printed as they are if the output's encoding has all of them, else as escapes.
+    """
     data = dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
     line = json.dumps(data, ensure_ascii=False, default=_plain)
     if not _can_hold(sys.stdout, line):
@@ -101,10 +106,9 @@ def _can_hold(stream: TextIO, text: str) -> bool:
 
 
 def visible_key(key: str) -> str:
-    """A key as one word of a shell, so that what is printed can be pasted behind ``lex-ingest show``.
+    """Quote a key as one word for a shell, so that it can be pasted after ``lex-ingest show``.
 
-    What a shell would act on is in quotes. A key with control characters, which a terminal would act on, is in the form
-    ``$'…'`` of bash, zsh, ksh and POSIX 2024, in which they are escapes.
+    A key with control characters takes the form ``$'…'`` of bash, zsh, ksh and POSIX 2024, in which these are escapes.
     """
     if not all(character.isprintable() for character in key):
         return f"$'{''.join(_escaped(character) for character in key)}'"
@@ -121,12 +125,12 @@ def _escaped(character: str) -> str:
         return _NAMED_ESCAPES[character]
     if character.isprintable():
         return character
-    # By its bytes and three octal digits, so that no digit behind them is taken for a part of the escape.
+    # Three octal digits per byte, so that a digit after them is not read as a part of the escape.
     return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def visible_text(text: str) -> str:
-    """Text of a document for a terminal: control characters are shown as escapes, but for line feeds and tabs."""
+    """Text of a document for a terminal: control characters other than line feeds and tabs become escapes."""
     return "".join(
         repr(character)[1:-1] if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t" else character
         for character in text
@@ -134,13 +138,5 @@ def visible_text(text: str) -> str:
 
 
 def visible_line(text: str) -> str:
-    """The same for what must stay on one line, such as an error's message."""
+    """The same as ``visible_text`` for a text that must stay on one line: line feeds and tabs become escapes too."""
     return visible_text(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def shortened(text: str, width: int) -> str:
-    """At most ``width`` columns of the text, with … in its middle where some is left out."""
-    if len(text) <= width:
-        return text
-    head = max(1, (width - 1) // 2)
-    return f"{text[:head]}…{text[len(text) - max(0, width - 1 - head) :]}"

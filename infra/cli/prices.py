@@ -1,4 +1,4 @@
-"""Which provider embeds what is to be uploaded, and about what that costs."""
+"""The model that embeds an upload, and an estimate of what that costs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from worker.store import profiles
 from worker.store.profiles import Profile
 from worker.store.session import transaction
 
-# Seconds after which an upload does not wait for PostgreSQL's word on the model: it needs S3 alone.
+# Seconds that an upload waits for PostgreSQL to say which model serves. The upload itself needs S3 alone.
 _PATIENCE = 3.0
 # English prose has about four bytes per token; no text has more tokens than bytes, since tokenisers fall back to bytes.
 _TOKENS_PER_BYTE, _MOST_TOKENS_PER_BYTE = Decimal("0.25"), Decimal(1)
-# What a compressed file unpacks to: text shrinks to about a third, a tenth is rare. Pictures and fonts are no text, so that a
-# file's usual share of text is about its size.
+# The most that a compressed file unpacks to, times its size: text shrinks to about a third, rarely to a tenth. The expected text
+# of such a file is about its size, since it also holds pictures and fonts, which have no text.
 _MOST_UNPACKED = 10
 _PACKED = ("application/pdf", "application/vnd.openxmlformats", "application/zip", "application/epub", "application/gzip")
 _CENT = Decimal("0.01")
@@ -31,34 +31,34 @@ _NO_TEXT = ("image/", "audio/", "video/", "font/")
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
-    """What embeds. ``line`` says it in words; ``is_paid`` where each text may be billed."""
+class EmbeddingEstimate:
+    """``line`` names the model and the expected price; ``is_paid`` says whether the provider may bill the texts."""
 
     line: str
     is_paid: bool
 
 
-def embedding_of(paths: Iterable[Path], settings: Settings) -> Embedding:
-    """Say which model embeds these files, where, and at about what price, before they are uploaded."""
+def estimate_embedding(paths: Iterable[Path], settings: Settings) -> EmbeddingEstimate:
+    """Name the model that embeds these files, its address, and about what that costs."""
     found = _serving(settings)
     if found == ():
-        return Embedding("embeddings: no model serves yet; run `lex-ingest migrate`", False)
+        return EmbeddingEstimate("embeddings: no model serves yet; run `lex-ingest migrate`", False)
     profile = found if isinstance(found, Profile) else None
     provider = profile.provider if profile else settings.embedding_provider
     model = profile.model if profile else settings.embedding_model
     own = provider == settings.embedding_provider
     where = (profile.base_url if profile else None) or (settings.openai_base_url if own else None) or provider
     if provider == local_model.PROVIDER:
-        return Embedding(f"embeddings: {model}, free: on this machine", False)
+        return EmbeddingEstimate(f"embeddings: {model}, free: on this machine", False)
     price = price_of(model, settings)
     if price == 0:
-        return Embedding(f"embeddings: {model} at {where}, free by its price", False)
+        return EmbeddingEstimate(f"embeddings: {model} at {where}, free by its price", False)
     usual, most = _tokens(paths, settings)
     line = f"embeddings: {model} at {where}, about {usual:,} tokens by the files' sizes"
     if price is None:
-        return Embedding(f"{line}; its price is unknown (LEX_INGEST_PRICES sets it)", True)
+        return EmbeddingEstimate(f"{line}; its price is unknown (LEX_INGEST_PRICES sets it)", True)
     cost, bound = (_money(tokens * price / 1_000_000) for tokens in (usual, most))
-    return Embedding(f"{line}, expected to cost {cost}{'' if bound == cost else f', at most {bound}'}", True)
+    return EmbeddingEstimate(f"{line}, expected to cost {cost}{'' if bound == cost else f', at most {bound}'}", True)
 
 
 def _money(amount: Decimal) -> str:
@@ -66,14 +66,14 @@ def _money(amount: Decimal) -> str:
 
 
 def _serving(settings: Settings) -> Profile | tuple[()] | None:
-    """The profile that serves; () where there is none yet, None where PostgreSQL does not tell within 3 s."""
+    """The profile that serves; () if there is none yet, None if PostgreSQL does not answer within 3 s."""
     answers: list[Profile | tuple[()]] = []
 
     def ask() -> None:
         try:
             with transaction(settings.database_url) as connection:
                 answers.append(profiles.serving(connection) or ())
-        except Exception:  # noqa: BLE001 - an upload needs no database: the settings name the model then
+        except Exception:  # noqa: BLE001 - an upload needs no database: without one the settings name the model
             return
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -83,7 +83,7 @@ def _serving(settings: Settings) -> Profile | tuple[()] | None:
 
 
 def _tokens(paths: Iterable[Path], settings: Settings) -> tuple[int, int]:
-    """About how many tokens the files have, and how many at most; neighbouring chunks share some text."""
+    """Estimate the tokens of the files: the expected number and the largest. Text that neighbouring chunks share counts twice."""
     usual = most = 0
     for path in paths:
         kind, packing = mimetypes.guess_type(path.name)
@@ -92,11 +92,11 @@ def _tokens(paths: Iterable[Path], settings: Settings) -> tuple[int, int]:
         try:
             size = path.stat().st_size
         except OSError:
-            # It can't be uploaded either, and `put` says why.
+            # A file that can't be read can't be uploaded, and `put` says why.
             continue
         is_packed = packing is not None or (kind is not None and kind.startswith(_PACKED))
         usual += size
-        # A character has at most four bytes.
+        # max_text_chars counts characters, and a character has at most four bytes.
         most += min(size * (_MOST_UNPACKED if is_packed else 1), settings.max_text_chars * 4)
     shared = 1 + Decimal(settings.chunk_overlap) / max(1, settings.chunk_size - settings.chunk_overlap)
     return math.ceil(usual * _TOKENS_PER_BYTE * shared), math.ceil(most * _MOST_TOKENS_PER_BYTE * shared)

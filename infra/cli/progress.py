@@ -1,4 +1,7 @@
-"""How far the embedding of some documents is, from one look at their rows to the next."""
+"""Progress of embedding: how many chunks of some documents have a vector, how fast that goes, and what they wait for.
+
+``step_display`` prints what a command itself does; this module prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,29 @@ if TYPE_CHECKING:
     from worker.services.documents import DocumentStatus
     from worker.settings import Settings
 
-# Seconds over which the rate is measured; how often the local model server is asked; and how soon again if it does not answer.
+# Seconds: over which the rate is measured; between two questions to the local model server; and between them if it is silent.
 _WINDOW, _ASK_EVERY, _ASK_AGAIN_AFTER = 30.0, 5.0, 60.0
-# How `waits_for` begins where a closed gate holds documents back (worker.services.documents).
+# How `waits_for` begins for a document that a closed gate holds back (worker.services.documents).
 _GATES = ("the provider (", "the next day (")
 
 
 @dataclass(slots=True)
-class _Counted:
+class _ChunkCounts:
     generation: int
     embedded: int
     total: int
 
 
 class ChunkProgress:
-    """Adds up the chunks of documents that it is shown again and again, those that are finished meanwhile included.
+    """Adds up the chunks of the documents whose rows it gets, again and again, by ``look``.
 
-    ``embedded`` and ``total`` are the chunks with a vector and all chunks; a document counts from when its chunks are known.
+    ``embedded`` is the number of chunks with a vector, ``total`` that of all chunks. A document counts as soon as the number of
+    its chunks is known, and still counts when it is done.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
-        self._documents: dict[UUID, _Counted] = {}
+        self._documents: dict[UUID, _ChunkCounts] = {}
         self._seen: deque[tuple[float, int]] = deque()
         self._new = 0
         self._waits: Counter[str] = Counter()
@@ -59,14 +63,14 @@ class ChunkProgress:
 
     @property
     def rate(self) -> float | None:
-        """Chunks that got a vector per second, over the last 30 s; None before the first did."""
+        """Chunks per second that got a vector in the last 30 s; None if none did."""
         if len(self._seen) < 2:
             return None
         (began, before), (ended, now) = self._seen[0], self._seen[-1]
         return (now - before) / (ended - began) if now > before and ended > began else None
 
     def look(self, rows: Iterable[DocumentStatus]) -> None:
-        """Take the rows as they are now. Rows without counts of chunks leave what was known of them."""
+        """Take the documents' rows as they are now. A row without counts of chunks keeps the counts that it had before."""
         waits: Counter[str] = Counter()
         for row in rows:
             if row.status not in TERMINAL and row.waits_for:
@@ -75,7 +79,7 @@ class ChunkProgress:
             if row.chunks_total is not None:
                 self._take(row.document_id, row.generation, row.chunks_embedded, row.chunks_total, before)
             elif before is not None and row.status in TERMINAL:
-                # What failed or was removed has nothing to go either.
+                # A document that failed or was removed has no chunks to go: count only those with a vector.
                 done = before.total if row.status is Status.INDEXED else before.embedded
                 self._take(row.document_id, before.generation, done, done, before)
         self._waits = waits
@@ -84,16 +88,16 @@ class ChunkProgress:
         while self._seen[0][0] < now - _WINDOW:
             self._seen.popleft()
 
-    def _take(self, document_id: UUID, generation: int, embedded: int | None, total: int, before: _Counted | None) -> None:
+    def _take(self, document_id: UUID, generation: int, embedded: int | None, total: int, before: _ChunkCounts | None) -> None:
         known = before.embedded if before is not None and before.generation == generation else 0
         number = known if embedded is None else embedded
         if before is not None:
-            # What had a vector at the first look was not made while we looked.
+            # Chunks that had a vector at the first look do not count for the rate.
             self._new += max(0, number - known)
-        self._documents[document_id] = _Counted(generation, number, total)
+        self._documents[document_id] = _ChunkCounts(generation, number, total)
 
     def sentence(self) -> str | None:
-        """What the documents wait for, in words; None where nothing is known to say."""
+        """Say what the documents wait for, or how fast they are embedded; None if neither is known."""
         held_up = next((waits for waits, _ in self._waits.most_common() if waits.startswith(_GATES)), None)
         if held_up is not None:
             return f"waiting for {held_up}"

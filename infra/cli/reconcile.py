@@ -28,7 +28,7 @@ def reconcile_bucket(
         bool, typer.Option("--allow-deletes", help="Also where more than 100 and more than 10% of the documents are gone.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell the differences.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line; the last one counts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line; the last one has the counts.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Compare the bucket with the documents, and have a worker look where they differ.
@@ -75,7 +75,7 @@ def reconcile_bucket(
         _print(shown, tallies, dry_run)
     for tally in tallies:
         if tally.unusable:
-            tell(f"{tally.bucket}: {plural(tally.unusable, 'key')} left out, for PostgreSQL can't hold the NUL in them")
+            tell(f"{tally.bucket}: {plural(tally.unusable, 'key')} left out, because PostgreSQL can't store the NUL in them")
         if tally.refused:
             again = ["lex-ingest", "reconcile-bucket", "--bucket", tally.bucket]
             again += ["--prefix", prefix] if prefix else []

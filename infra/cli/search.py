@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def search(
     query: Annotated[
-        str, typer.Argument(metavar="QUERY", help='What you look for, in your own words; "in quotes" to the letter.')
+        str,
+        typer.Argument(
+            metavar="QUERY", help='What you look for, in your own words. A phrase in "double quotes" must occur exactly.'
+        ),
     ],
     limit: Annotated[int, typer.Option("-k", min=1, max=200, help="How many hits.")] = 5,
     prefix: Annotated[str, typer.Option(help="Only keys that begin so.")] = "",

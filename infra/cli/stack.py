@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ProviderName(StrEnum):
-    """What ``--provider`` takes."""
+    """The values of ``--provider``."""
 
     local = "local"
     env = "env"
@@ -37,8 +37,8 @@ def up(
     provider: Annotated[
         ProviderName | None,
         typer.Option(
-            help="What embeds: `local` is a model on this machine, `env` sends the documents' text to the provider whose"
-            " OPENAI_API_KEY (and OPENAI_BASE_URL) is set. Remembered for the next time; `local` at first.",
+            help="Which model embeds: `local` is a model on this machine, `env` sends the documents' text to the provider of"
+            " OPENAI_API_KEY (and OPENAI_BASE_URL). The stack remembers the choice; the default is `local`.",
             show_default=False,
         ),
     ] = None,
@@ -53,7 +53,7 @@ def up(
     signal.signal(signal.SIGTERM, _interrupt)
     stack, detached = None, detach
     try:
-        # Until the modules are there, which takes seconds where Python has to compile them.
+        # These imports take seconds if Python has to compile the modules.
         with StepDisplay() as steps:
             steps.wait("loading")
             from infra.local.stack import provider_of
@@ -65,10 +65,10 @@ def up(
             stack = start(folder, provider=chosen, detach=detach, on_progress=steps.done, on_wait=steps.wait)
             steps.wait("the model that serves")
             embedded_by = describe_provider(Settings.from_environment(stack.environment))
-        detached = detach or stack.supervisor is None  # as it was found running
+        detached = detach or stack.supervisor is None  # None: the stack ran already
         print(f"The stack answers after {time.monotonic() - started:.1f} s.", file=sys.stderr)
         print(f"  embeddings      {embedded_by}", file=sys.stderr)
-        if chosen == "local" and _users_key():
+        if chosen == "local" and _has_provider_key():
             print(f"  {_KEY_UNUSED}", file=sys.stderr)
         print(_how_to_go_on(folder, data_dir, detached), file=sys.stderr)
         if detached or stack.supervisor is None:
@@ -78,7 +78,7 @@ def up(
     except KeyboardInterrupt:
         if stack is None or detached:
             raise typer.Exit(130) from None
-    # A second Ctrl-C must not leave half of it running.
+    # A second Ctrl-C must not leave a part of the stack running.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with StepDisplay() as steps:
         steps.done("stopping")
@@ -92,16 +92,16 @@ _KEY_UNUSED = (
 )
 
 
-def _users_key() -> bool:
-    """Whether the user has a provider's key, and not only what `lex-ingest env` exports."""
+def _has_provider_key() -> bool:
+    """Whether OPENAI_API_KEY is the user's own, and not the local model's key that `lex-ingest env` exports."""
     from infra.local.parts import of_user
 
     return bool(of_user(os.environ).get("OPENAI_API_KEY"))
 
 
 def _ask_for_provider() -> Literal["local", "env"]:
-    """For a new stack: a key that happens to be exported is no wish to send documents away and to pay for it."""
-    if not (_users_key() and sys.stdin.isatty() and sys.stderr.isatty()):
+    """Choose the provider of a new stack. An exported key alone is no consent to send documents away and to pay, so ask."""
+    if not (_has_provider_key() and sys.stdin.isatty() and sys.stderr.isatty()):
         return "local"
     target = os.environ.get("OPENAI_BASE_URL") or "OpenAI"
     question = (
@@ -111,7 +111,7 @@ def _ask_for_provider() -> Literal["local", "env"]:
 
 
 def describe_provider(settings: Settings) -> str:
-    """Which model embeds, where, and what to do where the settings name another one."""
+    """Say which model embeds and where, and what to do if the settings name another model."""
     from worker.services.models import serving
 
     profile = serving(settings)
@@ -161,7 +161,7 @@ def down(
 
 
 def _delete(folder: Path, yes: bool) -> None:
-    """Say what goes, ask, and delete it."""
+    """List what will be deleted, ask for consent unless ``yes``, and delete it."""
     from infra.local.folder import Folder, require_private, size
     from infra.local.stack import StackError
     from infra.local.stack import delete as delete_stack
@@ -179,17 +179,19 @@ def _delete(folder: Path, yes: bool) -> None:
     typer.echo(f"{folder} will be stopped and deleted: {sizes}.", err=True)
     if not yes:
         if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody can be asked here: add --yes to delete without a question", param_hint="--delete")
+            raise typer.BadParameter(
+                "no terminal to ask for consent: add --yes to delete without a question", param_hint="--delete"
+            )
         typer.confirm("Delete it?", default=False, abort=True, err=True)
     with StepDisplay() as steps:
         steps.wait("the parts to end")
         left = delete_stack(folder)
-    typer.echo(f"deleted {folder}" if not left else f"deleted the stack; {folder} keeps what is not its own: {', '.join(left)}")
+    typer.echo(f"deleted {folder}" if not left else f"deleted the stack; {folder} still holds other files: {', '.join(left)}")
 
 
 def ps(
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """Ask each part of the running stack whether it answers."""
     from infra.local import health

@@ -1,4 +1,7 @@
-"""What a long command does now, on standard error: a person, or the log of a pipeline, is never left without a line for long."""
+"""Shows on standard error what a long command does now, so that it is never silent for more than two seconds.
+
+``progress`` counts embedded chunks; this module knows nothing about documents.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ import threading
 import time
 from types import TracebackType
 
-# Seconds of silence after which a line says what is waited for. Two are promised.
+# Seconds without output after which a line names the current step. The promise is two.
 SILENCE = 1.4
 
 
 class StepDisplay:
-    """A context. ``done`` prints a line that stays; ``wait`` names what the lines say that come while nothing is done.
+    """Context manager that prints steps: ``done`` prints a finished step, ``wait`` sets the current one.
 
-    At a terminal these are one line that is written over.
+    While the context is open, a thread prints the current step and its seconds: on a terminal as one line that is overwritten,
+    elsewhere as a new line each time.
     """
 
     def __init__(self) -> None:
@@ -37,13 +41,13 @@ class StepDisplay:
             self._clear()
 
     def done(self, line: str) -> None:
-        """Print the line."""
+        """Print a line that stays."""
         with self._lock:
             self._clear()
             self._say(f"  {line}\n")
 
     def wait(self, what: str) -> None:
-        """From now on it waits for this."""
+        """Set what the command waits for from now on, as a noun: ``the parts to end``."""
         with self._lock:
             self._what, self._began = what, time.monotonic()
 

@@ -30,10 +30,10 @@ _PARALLEL = 8
 _MOST_KEY_BYTES = 1024
 # Seconds: between two looks at the documents, and between two counts of their chunks, which cost more.
 _POLL, _COUNT_EVERY = 0.4, 2.0
-# Seconds that a part may be away in the middle of the work, such as one that the local stack's supervisor starts again; and at
-# the beginning of the work, where a wrong address is likelier.
+# Seconds for which a request is repeated while S3 or PostgreSQL is away: during the work, since the local stack restarts a part
+# that ended; and at its beginning, where a wrong address is likelier.
 _PATIENCE, _FIRST_PATIENCE = 30.0, 2.0
-# S3's answers about one object; every other refusal would meet the next object as well.
+# Error codes of S3 that are about one object. Any other refusal would also meet the next object.
 _OF_ONE_OBJECT = frozenset(
     {"EntityTooLarge", "KeyTooLongError", "InvalidObjectName", "InvalidArgument", "InvalidURI", "BadDigest"}
 )
@@ -95,7 +95,7 @@ def _plan_folder(folder: Path, prefix: str, uploads: list[Upload], left_out: lis
 
     found: list[Upload] = []
     for parent, folders, files in os.walk(folder, onerror=unreadable):
-        # In place, so that only these are walked.
+        # os.walk descends only into the folders that are left in this list.
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [path for path in (Path(parent, name) for name in folders) if path.is_symlink()]
         left_out.extend(f"{visible_key(str(path))}: a link to a folder, which is not followed" for path in links)
@@ -111,7 +111,7 @@ def _plan_folder(folder: Path, prefix: str, uploads: list[Upload], left_out: lis
 
 
 def _refusal_of(key: str) -> str | None:
-    """Why S3 can't have an object of this key."""
+    """Why S3 can't store an object under this key; None if it can."""
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -120,10 +120,10 @@ def _refusal_of(key: str) -> str | None:
 
 
 def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload, str | Exception]]:
-    """Upload a few at a time; yields each as it is done, with its ETag, or with why this one could not be uploaded.
+    """Upload the files, eight at a time. Yields each file in order, with its ETag or with the error that is about it alone.
 
     Raises:
-        ClientError: S3 refuses what it would refuse for every file, such as the credentials.
+        ClientError: S3 refuses for a reason that concerns every file, such as the credentials.
         NoConnection, HTTPClientError: S3 has not answered for 30 s.
     """
     client = s3_client()
@@ -135,7 +135,7 @@ def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload,
                 str(upload.path), bucket, upload.key, ExtraArgs={"ContentType": kind or "application/octet-stream"}
             )
         except S3UploadFailedError as error:
-            # Raised in place of what says whether S3 has refused or not answered.
+            # boto3 wraps the error that says whether S3 refused or did not answer.
             raise error.__context__ or error from error
         return facts_of(client.head_object(Bucket=bucket, Key=upload.key)).etag
 
@@ -155,12 +155,12 @@ def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload,
     try:
         yield from pool.map(one, uploads)
     finally:
-        # After an error or Ctrl-C what has not begun is not begun any more, and nothing waits for the rest.
+        # After an error or Ctrl-C start no further upload, and do not wait for those that run.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def patiently(work: Callable[[], _Answer], patience: float = _PATIENCE) -> _Answer:
-    """Do it again for up to ``patience`` seconds while a part does not answer."""
+    """Call ``work``, and repeat it for up to ``patience`` seconds while S3 or PostgreSQL is away."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -209,8 +209,8 @@ def wait_for(
 ) -> dict[str, DocumentStatus]:
     """Poll until every uploaded key is done; returns the last state of each key that has a document.
 
-    ``on_change`` gets the states and how many are done, at every poll; every two seconds the states say how many chunks are
-    embedded. After ``timeout`` seconds it returns what there is.
+    At every poll ``on_change`` gets the states and the number of keys that are done. Every two seconds the states also have the
+    counts of chunks. After ``timeout`` seconds the states so far are returned.
     """
     end = time.monotonic() + timeout
     count_at = 0.0

@@ -184,7 +184,7 @@ def test_the_expected_price_is_by_kind_of_file_and_needs_no_database(settings: S
     priced = replace(settings, prices=(("words", Decimal(100)),), database_url="postgresql://u@127.0.0.1:1/none")
 
     def line(*names: str) -> str:
-        return prices.embedding_of([tmp_path / name for name in names], priced).line
+        return prices.estimate_embedding([tmp_path / name for name in names], priced).line
 
     assert "about 10,000 tokens by the files' sizes, expected to cost 1.00 USD, at most 4.00 USD" in line("text.md")
     assert "about 10,000 tokens by the files' sizes, expected to cost 1.00 USD, at most 40.00 USD" in line("paper.pdf")
