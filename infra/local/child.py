@@ -53,7 +53,7 @@ def record(run: Path, name: str) -> None:
 
 
 def record_with_space(run: Path, name: str) -> None:
-    """``record``, once the disk has room for it: a part that ended each time would be started without pause."""
+    """Call ``record``, and repeat it while the disk is full. If the part ended instead, it would be restarted without pause."""
     while True:
         try:
             return record(run, name)

@@ -1,4 +1,4 @@
-"""Runs the local model over the windows of many requests, and knows how fast that goes."""
+"""Runs the local model over the windows of many requests, and measures how fast that goes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from infra.local.minilm import Tokens, Vector, combine, windows
 
 # Requests that are accepted and not answered yet. The stack's own clients have a few at a time; each waits in a thread.
 MAX_REQUESTS = 64
-# How far the threads that compute step back (nice) for a search or another program that needs a core for a moment. Linux has it
-# per thread. Under six busy processes on 2 cores they still get a tenth of each core.
+# The nice value of the threads that compute, so that a search or another program gets a core first. Linux has a nice value per
+# thread. Under six busy processes on 2 cores these threads still get a tenth of each core.
 NICENESS = 5
 # Seconds over which the speed is averaged, and seconds without work after which the average begins anew.
 SPAN, PAUSE = 30.0, 5.0
 
 
 class Overloaded(Exception):
-    """``MAX_REQUESTS`` are accepted already."""
+    """``MAX_REQUESTS`` requests are accepted already, and the next one is refused."""
 
 
 class Throughput:
@@ -42,7 +42,7 @@ class Throughput:
         self._last = 0.0
 
     def begin(self, now: float) -> None:
-        """Note that there is work. Short pauses between requests count as work."""
+        """Note that there is work. A short pause between two requests counts as work."""
         if self._begun is None or now - self._last > PAUSE:
             self._begun = self._last = now
 
@@ -108,7 +108,7 @@ class Runner:
             threading.Thread(target=self._work, daemon=True).start()
 
     def accept(self, texts: int) -> Job:
-        """Count a request of so many texts as waiting. ``close`` must follow, whatever becomes of it.
+        """Count a request of so many texts as waiting. The caller must call ``close`` for it in any case.
 
         Raises:
             Overloaded: too many requests wait already.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-# Every so many-th step goes to a request that the order would pass over, so that no request waits for ever.
+# One step in this many goes to a request that the order would pass over, so that no request waits for ever.
 SHARE = 4
 
 

@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 MAX_TEXTS, MAX_TOKENS = 2048, 300_000
 # Bytes of a request: 13 per token that is allowed, while Japanese as JSON escapes needs 6.
 MAX_BODY = 4_000_000
-# Connections, each of which has a thread. Those that don't wait for vectors are answered at once.
+# Connections at a time, each with a thread. A connection that does not wait for vectors is answered at once.
 MAX_CONNECTIONS = 4 * MAX_REQUESTS
 # Seconds that a connection may send or take nothing while a request is read or an answer is written.
 SOCKET_TIMEOUT = 20.0
-# Seconds between two looks whether a waiting client is still there.
+# Seconds between two checks whether a waiting client is still connected.
 LOOK = 0.1
 # Seconds after which a client may try again where too many requests wait.
 RETRY_AFTER = 5
@@ -77,7 +77,7 @@ def _embeddings_answer(vectors: NDArray[np.float32], tokens: int, *, as_base64: 
 
 
 def _too_many_tokens(texts: int) -> HTTPException:
-    """What OpenAI answers, in its words: clients know by them whether to send fewer texts or to cut the one text."""
+    """The answer in OpenAI's words, by which clients know whether to send fewer texts or to divide a text."""
     if texts == 1:
         message = f"This model's maximum context length is {MAX_TOKENS} tokens, and the text has more. Send it in parts."
         return _refusal(400, message, "context_length_exceeded")
@@ -197,7 +197,7 @@ class Application:
         return _embeddings_answer(vectors, sum(map(len, tokens)), as_base64=body.get("encoding_format") == "base64")
 
     def _tokenize(self, texts: list[str], connection: socket.socket) -> list[Tokens]:
-        """The tokens of each text, one text after another, so that neither memory nor a client that left is forgotten."""
+        """The tokens of each text. One text at a time, to bound the memory and to stop soon after the client left."""
         found: list[Tokens] = []
         total = 0
         for text in texts:
@@ -222,7 +222,7 @@ class Handler(WSGIRequestHandler):
 
 
 class Server(ThreadedWSGIServer):
-    """A thread per connection, for at most ``MAX_CONNECTIONS``; one more is closed at once."""
+    """One thread per connection. A connection beyond ``MAX_CONNECTIONS`` is closed at once."""
 
     def __init__(self, port: int, application: Application) -> None:
         super().__init__("127.0.0.1", port, application, Handler)

@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-# The form of the folder, in ``stack.json``. 0: no number is there, and the role in DATABASE_URL is the cluster's superuser.
-# 1: a role of its own owns the database, and ``provider`` says what embeds. ``up`` brings a folder to the newest form.
+# The version of the folder's layout, in ``stack.json``. 0 (the number is missing): the role in DATABASE_URL is the cluster's
+# superuser. 1: a role of its own owns the database, and ``provider`` says which model embeds. ``up`` migrates to the newest one.
 LAYOUT = 1
-# Bytes and files that the disk must have left. PostgreSQL writes its log of changes in files of 16 MB, and may need two at once.
+# Bytes and files that must be free on the disk. PostgreSQL writes its WAL in files of 16 MB, and may need two at once.
 ENOUGH_BYTES, ENOUGH_FILES = 32_000_000, 200
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# What `down --delete` removes, ``stack.json`` last: as long as that is there, the folder is known as a stack's.
+# What `down --delete` removes. ``stack.json`` is last, since it marks the folder as a stack's if the deletion is interrupted.
 ENTRIES = (
     "run", "log", "tmp", "postgres", "valkey", "aws.sqlite", "aws.sqlite-wal", "aws.sqlite-shm", "stack.json.new", "stack.json",
 )  # fmt: skip
@@ -76,7 +76,7 @@ class Folder:
 
     @classmethod
     def is_stack(cls, path: Path) -> bool:
-        """Whether an ``up`` has made the folder, finished or not."""
+        """Whether ``up`` has made the folder, even if that ``up`` did not finish."""
         try:
             cls.load(path)
         except StackError:
@@ -102,7 +102,7 @@ class Folder:
     @classmethod
     @contextlib.contextmanager
     def locked(cls, path: Path) -> Iterator[Folder]:
-        """The folder, once no other ``up`` or ``down`` works on it. The kernel frees it when the holder dies.
+        """Wait until no other ``up`` or ``down`` works on the folder, and lock it. The kernel frees the lock if the process dies.
 
         Raises:
             StackError: others may write the folder, or it was deleted meanwhile.
@@ -162,7 +162,7 @@ def require_private(path: Path) -> None:
     A folder that does not exist is accepted.
 
     Raises:
-        StackError: it says who may write what, and the command that ends it.
+        StackError: the message says who may write what, and which command changes that.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         found, quoted = path.lstat(), shlex.quote(str(path))
@@ -170,19 +170,23 @@ def require_private(path: Path) -> None:
             raise StackError(f"The data folder {path} is a symbolic link: name the folder itself, --data-dir {path.resolve()}.")
         if found.st_uid != os.geteuid():
             owner = _name(found.st_uid)
-            mend = f"choose another with --data-dir, or take it over: `sudo chown -R {_name(os.geteuid())} {quoted}`"
-            raise StackError(f"The data folder {path} belongs to the user {owner}, who may read and change all of it: {mend}.")
+            remedy = f"choose another with --data-dir, or take it over: `sudo chown -R {_name(os.geteuid())} {quoted}`"
+            raise StackError(f"The data folder {path} belongs to the user {owner}, who may read and change all of it: {remedy}.")
         if others := _other_writers(found, sticky=False):
             raise StackError(f"The data folder {path} may be written by {others}: run `chmod go-w {quoted}` first.")
     for parent in path.resolve().parents:
         with contextlib.suppress(FileNotFoundError):
             if others := _other_writers(parent.stat(), sticky=True):
-                mend = f"run `chmod go-w {shlex.quote(str(parent))}` first, or choose another folder with --data-dir"
-                raise StackError(f"The folder {parent} may be written by {others}, who could exchange the data folder: {mend}.")
+                remedy = f"run `chmod go-w {shlex.quote(str(parent))}` first, or choose another folder with --data-dir"
+                raise StackError(f"The folder {parent} may be written by {others}, who could exchange the data folder: {remedy}.")
 
 
 def _other_writers(found: os.stat_result, sticky: bool) -> str:
-    """Who besides the owner may write there, or nothing. ``sticky``: that bit protects what is in the folder."""
+    """Name the others who may write there; "" if only the owner may.
+
+    Args:
+        sticky: whether the sticky bit counts as protection, because only an entry of the folder matters.
+    """
     if sticky and found.st_mode & stat.S_ISVTX:
         return ""
     if found.st_mode & stat.S_IWOTH:
@@ -193,7 +197,7 @@ def _other_writers(found: os.stat_result, sticky: bool) -> str:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Whether the group is this user's alone: most systems give each user one of the same name, and files that it may write."""
+    """Whether this user is the group's only member: most systems give each user such a group, and it may write their files."""
     with contextlib.suppress(KeyError):
         group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
         return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
@@ -209,7 +213,7 @@ def _name(number: int, group: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """What a disk has left. ``files`` is None where the file system has no limit of files."""
+    """Free space of a disk. ``files`` is None if the file system does not limit the number of files."""
 
     bytes: int
     files: int | None
@@ -227,30 +231,30 @@ class DiskSpace:
 
 
 def disk_space(path: Path) -> DiskSpace:
-    """What the disk of a data folder has left for a user without privileges, as PostgreSQL is one.
+    """The free space of a data folder's disk, as far as a user without privileges, such as PostgreSQL, may use it.
 
     Raises:
-        OSError: the folder is not there.
+        OSError: the folder does not exist.
     """
     found = os.statvfs(path)
     return DiskSpace(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
 
 def require_disk_space(path: Path) -> None:
-    """Raise where the disk of the data folder is full.
+    """Check that the disk of the data folder is not full.
 
     Raises:
-        StackError: it says how little is left.
+        StackError: the disk is full; the message says how much is left.
     """
     space = disk_space(path)
     if space.is_full:
         raise StackError(
-            f"The disk of the data folder {path} is full: {space}. Free some space; what runs then resumes by itself."
+            f"The disk of the data folder {path} is full: {space}. Free some space; running parts then resume automatically."
         )
 
 
 def delete(path: Path) -> list[str]:
-    """Delete what a stack has written, and the folder where that leaves it empty. Returns the names of what else is in it."""
+    """Delete a stack's files, and the folder if it is then empty. Returns the names of other files that keep it."""
     for name in ENTRIES:
         entry = path / name
         if entry.is_dir() and not entry.is_symlink():
@@ -268,7 +272,7 @@ def size(path: Path) -> int:
     entries = [path, *path.rglob("*")]
     total = 0
     for entry in entries:
-        with contextlib.suppress(FileNotFoundError):  # what runs may remove it meanwhile
+        with contextlib.suppress(FileNotFoundError):  # a running part may remove it meanwhile
             total += entry.lstat().st_blocks * 512
     return total
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a running stack answer. All parts are asked at the same time, and no question waits for long."""
+"""Checks whether the parts of a running stack answer. All parts are asked at the same time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANSWER, ALL = 2.5, 6.0
 
 @dataclass(frozen=True, slots=True)
 class PartHealth:
-    """``state`` is one of the four above; ``reason`` says what is wrong, and is empty for a part that answers."""
+    """One part's state. ``state`` is RUNNING, NOT_ANSWERING, RESTARTING or UNKNOWN; ``reason`` is empty if it is RUNNING."""
 
     name: str
     state: str
@@ -36,17 +36,17 @@ class PartHealth:
 
 
 class Silent(Exception):
-    """A part does not answer, or not as it should; the message continues the sentence "it …"."""
+    """A part does not answer, or answers wrongly. The message is a predicate, such as "does not answer within 2.5 s"."""
 
 
 def in_thread(function: Callable[[], T]) -> Future[T]:
-    """Call the function in a thread that keeps nobody waiting: the process ends even if the function never returns."""
+    """Call the function in a daemon thread, so that the process can end even if the function never returns."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - who asks for the result gets it
+        except BaseException as error:  # noqa: BLE001 - the future raises it for its reader
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
@@ -76,7 +76,7 @@ def ask(stack: Stack) -> list[PartHealth]:
 
 
 def reason_of(error: Exception) -> str:
-    """What the error says of a part, on one line."""
+    """Say on one line why the part does not answer, from the error of the question."""
     if isinstance(error, Silent):
         return str(error)
     if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
@@ -85,7 +85,7 @@ def reason_of(error: Exception) -> str:
 
 
 def stopped(folder: Folder, part: str) -> str:
-    """Say so if the part's process stands still by SIGSTOP; else nothing."""
+    """Say that the part's process is stopped by a signal (SIGSTOP), and how to continue it; "" if it is not stopped."""
     pid = child.recorded(folder.run, part)
     try:
         # The state follows the command's name, which may hold spaces and brackets.
@@ -96,14 +96,14 @@ def stopped(folder: Folder, part: str) -> str:
 
 
 class _Unasked(Exception):
-    pass
+    """A part can't be asked, since another one through which its answer comes is down."""
 
 
 def _ask(folder: Folder, part: str, asked: dict[str, Future[None]]) -> None:
-    """Return if the part does its work right now.
+    """Return if the part does its work right now. ``asked`` has the answers of the other parts.
 
     Raises:
-        Exception: it does not; the message says what was seen.
+        Exception: the part does not work; ``reason_of`` says why.
     """
     if reason := stopped(folder, part):
         raise Silent(reason)
@@ -122,11 +122,11 @@ def _ask(folder: Folder, part: str, asked: dict[str, Future[None]]) -> None:
             socket_connect_timeout=ANSWER,
             retry=Retry(NoBackoff(), 0),
         ) as client:
-            client.set("lex-ingest:health", "", px=1000)  # one that is full or read-only answers a PING
+            client.set("lex-ingest:health", "", px=1000)  # a full or read-only server still answers PING, so write
     elif part in ("worker", "embedder"):
         try:
             asked["valkey"].result(ANSWER + 1)
-        except Exception:  # noqa: BLE001 - whatever it was: without Valkey no worker can be asked
+        except Exception:  # noqa: BLE001 - whatever the error, no worker can be asked without Valkey
             raise _Unasked("can be asked through valkey only") from None
         ping(folder, part)
     elif part == "events":
@@ -140,7 +140,7 @@ def ping(folder: Folder, part: str) -> None:
     """Return if the worker process of that name answers Celery's ping.
 
     Raises:
-        Silent: it does not.
+        Silent: the worker does not answer in time.
     """
     from celery import Celery
 
@@ -151,7 +151,7 @@ def ping(folder: Folder, part: str) -> None:
 
 
 def answer_of_http(port: int) -> None:
-    """Return if an HTTP server on loopback answers, with whatever status: it refuses those who show no key."""
+    """Return if an HTTP server on loopback answers. Any status counts, since the server refuses a request without a key."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER)
     try:
         connection.request("GET", "/")

@@ -1,9 +1,9 @@
-"""Runs supervisord, again when it ended unexpectedly, and ends all when the data folder is gone.
+"""Runs supervisord, restarts it if it ends unexpectedly, and ends all processes of the stack if the data folder is gone.
 
     python -I -S keeper.py PYTHON … child.py D/run/processes.json supervisord
 
-supervisord brings back every part but itself. Where it ends as it was told, so does this process, which passes a SIGTERM on;
-when this process is killed, the kernel tells supervisord, which stops all parts. Standard library only.
+supervisord restarts every part but itself. This process passes a SIGTERM on to supervisord, and ends when supervisord ends on
+request. If this process is killed, the kernel signals supervisord, which stops all parts. Standard library only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAUSE = 1.0  # seconds before supervisord is started again: on a full disk it ma
 
 
 class DataFolder:
-    """The folder that is this process' working directory, under the name that it has at first."""
+    """The data folder, by the path and the inode that it has when this process starts."""
 
     def __init__(self, processes: Path) -> None:
         self._processes, self._path = processes, processes.parent.parent
@@ -35,7 +35,7 @@ class DataFolder:
         return found.st_dev, found.st_ino
 
     def is_gone(self) -> bool:
-        """Whether it was deleted, moved or replaced.
+        """Whether the folder was deleted, moved or replaced.
 
         ``rm -rf`` of a folder in use may leave the folder itself, since parts write new files into it meanwhile.
         """
@@ -44,12 +44,12 @@ class DataFolder:
             return self._found() != self._identity
         except (FileNotFoundError, NotADirectoryError):
             return True
-        except OSError:  # a disk that fails to answer has not lost it
+        except OSError:  # an I/O error does not prove that the folder is gone
             return False
 
 
 def descendants(ancestor: int) -> list[int]:
-    """The living processes that the ancestor has started, directly or not, children before their own children."""
+    """The living descendants of a process, each parent before its children."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -63,7 +63,7 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def reap(supervisor: int) -> int | None:
-    """Take the status of every process that has ended. Returns the exit code of supervisord, if it has."""
+    """Reap every child that has ended. Returns the exit code of supervisord, or None if it still runs."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -76,7 +76,7 @@ def reap(supervisor: int) -> int | None:
 
 
 def kill_descendants(ancestor: int) -> None:
-    """Kill every process that the ancestor has started, before one of them can react to the end of another.
+    """Kill all descendants of a process, before one of them can react to the end of another.
 
     PostgreSQL would write its control file under the absolute path of its folder when it is told to end: by then that may be
     the file of another cluster. Pid files may be gone with the folder, so the processes are found by their parents.
@@ -93,7 +93,7 @@ def kill_descendants(ancestor: int) -> None:
 def main() -> None:
     command = sys.argv[1:]
     folder = DataFolder(Path(command[-2]))
-    # A process whose parent has ended becomes a child of this one, which finds it so.
+    # A process whose parent has ended becomes a child of this process, so that ``descendants`` still finds it.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Blocked, so that none is missed between a start and the wait for its end.
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)

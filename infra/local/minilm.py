@@ -68,7 +68,7 @@ def combine(vectors: Sequence[Vector], lengths: Sequence[int]) -> Vector:
 
 
 def slices(text: str) -> Iterator[str]:
-    """Cut a text where that changes no token: at white space. A slice without any is cut at its end."""
+    """Cut a text at white space, which changes no token. A slice without white space is cut at its end."""
     start = 0
     while len(text) - start > SLICE:
         end = max(text.rfind(space, start, start + SLICE) for space in " \n\t")

@@ -21,7 +21,7 @@ from infra.local.supervision import PREPARED, Process
 SERVICES: tuple[str, ...] = ("postgres", "valkey", "aws", "embeddings")
 PARTS: tuple[str, ...] = (*SERVICES, "worker", "embedder", "events")
 
-# What embeds: the model server of the stack, or the provider whose key and address the environment holds.
+# What embeds: the stack's own model server, or the provider of OPENAI_API_KEY and OPENAI_BASE_URL in the environment.
 Provider = Literal["local", "env"]
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -45,7 +45,10 @@ def of_user(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def remembered_provider(folder: Folder) -> Provider | None:
-    """What the folder's last ``up`` chose, None before the first. Layout 0 shows it in its clients' environment only."""
+    """The provider that the folder's last ``up`` chose; None before the first ``up``.
+
+    A folder of layout 0 does not name it, so it is read from the environment of the stack's clients.
+    """
     if folder.provider:
         return "env" if folder.provider == "env" else "local"
     if not folder.environment:
@@ -54,9 +57,11 @@ def remembered_provider(folder: Folder) -> Provider | None:
     return "env" if folder.environment.get("OPENAI_API_KEY") and not own else "local"
 
 
-def wanted(parts: tuple[str, ...], provider: Provider, folder: Folder) -> tuple[str, ...]:
-    """The parts without the model server where another provider embeds and the folder never had that server: an index that it
-    made answers queries by it until another model has been switched to."""
+def parts_to_start(parts: tuple[str, ...], provider: Provider, folder: Folder) -> tuple[str, ...]:
+    """Return the parts to start: without the model server if another provider embeds and the folder never had that server.
+
+    A folder that had it may still need it: its vectors serve searches until another model is switched to.
+    """
     needless = provider == "env" and "embeddings" not in folder.secrets
     return tuple(part for part in PARTS if part in parts and not (part == "embeddings" and needless))
 
@@ -69,7 +74,7 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
     if "aws" in parts:
         endpoint = f"http://127.0.0.1:{folder.ports['aws']}"
         access_key_id, secret = _aws_keys(folder)
-        # Some SDKs read AWS_REGION first; the empty token takes the place of one that the user has for AWS.
+        # Some SDKs read AWS_REGION first. The empty session token replaces one that the user has for AWS.
         environment |= {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": access_key_id, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": "",

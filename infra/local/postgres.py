@@ -23,10 +23,10 @@ from infra.local.supervision import Process
 if TYPE_CHECKING:
     import psycopg
 
-# The role in DATABASE_URL, which owns the database and all that is in it, and initdb's role, which can't stop being a superuser
-# and only does here what no other role may.
+# USER is the role in DATABASE_URL, and owns the database and all that is in it. SUPERUSER is initdb's role, which can't lose that
+# attribute; it does only what needs a superuser.
 USER, SUPERUSER = "lex", "lex_superuser"
-# A superuser for as long as the other two exchange their names: a session can't rename its own role.
+# A superuser that exists only while the other two are renamed: a session can't rename its own role.
 TEMPORARY = "lex_takeover"
 DATABASE = "lex_ingest"
 # The server refuses to run as root; this user exists on every Linux and owns nothing.
@@ -135,7 +135,7 @@ def prepare(folder: Folder) -> None:
 
 
 def answers(folder: Folder) -> bool:
-    """Whether the server lets sessions in. No role is needed for the question."""
+    """Whether the server accepts connections. The question needs no password."""
     from psycopg import pq
 
     return pq.PGconn.ping(f"{url(folder, 'postgres')}?connect_timeout=2".encode()) == pq.Ping.OK
@@ -196,9 +196,9 @@ def _separate_superuser(folder: Folder) -> None:
         connection.execute(_create_role(folder, USER))
 
 
-# REASSIGN OWNED refuses initdb's role. What initdb made has a number below 16384; a large object's may be chosen. Left out: what
-# belongs to an extension, a sequence that follows its table's column, a type that follows its table. Tables and their partitions
-# are named one by one.
+# The statements that give the superuser's objects to USER: REASSIGN OWNED refuses initdb's role. Objects of initdb itself have an
+# OID below 16384 (a user may choose a large object's OID). Left out are objects of an extension, and sequences and types whose
+# owner follows their table's. Partitions are listed one by one, as their owner does not follow.
 _OWNED = """
 WITH of_extension AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
      superuser AS (SELECT %(superuser)s::regrole AS oid)

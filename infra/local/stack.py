@@ -61,7 +61,7 @@ class Stack:
         return supervision.is_running(Folder.load(self.data_dir))
 
     def end(self) -> None:
-        """Stop what this object's own ``up`` has started, where it is not another one's stack by now."""
+        """Stop the stack that this object's ``up`` started, unless another ``up`` has replaced it since."""
         if not (self.data_dir / "run").is_dir():
             return  # the folder was deleted, and all parts have ended
         with Folder.locked(self.data_dir) as folder:
@@ -83,7 +83,7 @@ def find(data_dir: Path) -> Stack | None:
 
 
 def provider_of(data_dir: Path) -> Provider | None:
-    """What embeds the documents of that folder's stack, as the last ``up`` chose it; None before the first one."""
+    """The provider that the folder's last ``up`` chose; None before the first ``up``."""
     return catalogue.remembered_provider(Folder.load(data_dir))
 
 
@@ -98,7 +98,7 @@ def down(data_dir: Path) -> bool:
 
 
 def delete(data_dir: Path) -> list[str]:
-    """Stop every process of the folder and delete what they have written. Returns the names of what else is in it.
+    """Stop every process of the folder and delete the stack's files. Returns the names of other files that stay in it.
 
     Raises:
         StackError: no ``up`` has made the folder.
@@ -113,7 +113,7 @@ def delete(data_dir: Path) -> list[str]:
 
 def _stop(folder: Folder) -> bool:
     folder.parts = []
-    # A stack on a full disk can be stopped.
+    # On a full disk the stack can still be stopped.
     with contextlib.suppress(OSError):
         folder.save()
     return supervision.stop(folder)
@@ -134,11 +134,11 @@ def up(
     A stack that older code started is stopped and started with this code.
 
     Args:
-        provider: What embeds. None means what the folder's last ``up`` chose, and ``local`` for a new folder.
+        provider: What embeds. None means the folder's last choice, and ``local`` for a new folder.
         migrate_database: None means where a worker is among the parts.
-        detach: False ends all with this process.
+        detach: False ends the stack when this process ends.
         on_progress: Gets a line for each step that is done.
-        on_wait: Gets what is done now, each time that it changes.
+        on_wait: Gets the name of each step when it begins.
 
     Raises:
         StackError: a part can't start, the folder can't be used, its disk is full, or the running stack lacks one of the parts
@@ -171,7 +171,7 @@ def _up(
     user = catalogue.of_user(os.environ)
     before = catalogue.remembered_provider(folder)
     chosen = provider or before or "local"
-    names = catalogue.wanted(parts, chosen, folder)
+    names = catalogue.parts_to_start(parts, chosen, folder)
     running = find(folder.path)
     if running and folder.layout == LAYOUT:
         if missing := set(names) - set(running.part_names):
@@ -183,17 +183,17 @@ def _up(
         return running
     if chosen == "env" and not user.get("OPENAI_API_KEY"):
         raise StackError(
-            "OPENAI_API_KEY is not set, and this stack embeds by the provider that it belongs to: set it,"
+            "OPENAI_API_KEY is not set, and this stack embeds with that key's provider: set it,"
             " or run `lex-ingest up --provider local` to embed on this machine."
         )
     if running:
-        on_progress("an older version of lex-ingest runs here: it is stopped, and this version started")
-    on_wait("the end of what runs here" if running else "leftovers of an earlier run")
+        on_progress("an older version of lex-ingest runs here: stopping it, and starting this version")
+    on_wait("the running stack to end" if running else "an earlier run's processes to end")
     if running:
         supervision.end_older_foreground(folder)
     ended = supervision.end_predecessors(folder.path)
     if (_stop(folder) and not running) or ended:
-        on_progress("ended what an interrupted run had left")
+        on_progress("ended processes that an interrupted run had left")
     folder.provider = chosen
     supervisor = None
     try:

@@ -77,7 +77,7 @@ def start(folder: Folder, groups: dict[str, list[Process]], detach: bool) -> sub
     python = [sys.executable, "-I", "-S"]
     launcher = [*python, child.__file__, str(file)]
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LEX_CHILD": shlex.join(launcher)}
-    # By path: the module is not imported here, for supervisor itself would come with it.
+    # Named by its path, because importing the module would import supervisor too.
     program = str(Path(__file__).with_name("supervisord.py"))
     supervisord = [sys.executable, "-P", program, "-c", f"run/{configuration.name}"]
     told = 0 if detach else signal.SIGTERM
@@ -93,7 +93,7 @@ def start(folder: Folder, groups: dict[str, list[Process]], detach: bool) -> sub
 
 
 def is_running(folder: Folder) -> bool:
-    """Whether the keeper lives. That of a folder which was moved ends within moments, and counts as ended."""
+    """Whether the keeper runs. A keeper whose folder was moved is about to end, and counts as ended."""
     keeper_pid = child.recorded(folder.run, KEEPER)
     if keeper_pid is None:
         return False
@@ -114,15 +114,15 @@ def _processes_of(pid: int) -> Path | None:
 
 
 def end_predecessors(path: Path) -> bool:
-    """Kill the stack of a folder that was deleted, and in whose place ``path`` is now or will be. Whether there was one.
+    """Kill a stack whose folder at this path was deleted or replaced. Returns whether there was one.
 
-    Its keeper ends it too, a moment later, unless that is of an older version.
+    The keeper of that stack would end it too, a moment later, unless it is of an older version.
     """
     own, found = child.recorded(path / "run", KEEPER), False
     for entry in Path("/proc").glob("[0-9]*"):
         pid = int(entry.name)
         if pid != own and _processes_of(pid) == path / "run" / "processes.json":
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's process is none of ours
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's process is not this stack's
                 os.kill(pid, signal.SIGSTOP)
                 found = True
                 keeper.kill_descendants(pid)
@@ -131,7 +131,7 @@ def end_predecessors(path: Path) -> bool:
 
 
 def end_older_foreground(folder: Folder) -> None:
-    """Kill the ``up`` of an older version that waits in front: it would take the new stack for its own and stop it."""
+    """Kill an older version's ``up`` that runs without --detach: it would take the new stack for its own and stop it."""
     running = child.recorded(folder.run, KEEPER)
     try:
         recorded = json.loads((folder.run / "processes.json").read_text())[KEEPER]

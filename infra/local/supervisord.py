@@ -1,7 +1,7 @@
-"""Runs supervisord with logs that lose lines while the disk is full, and nothing else: ``python -P supervisord.py -c FILE``.
+"""Runs supervisord with logs that only lose lines while the disk is full: ``python -P supervisord.py -c FILE``.
 
-supervisord's own file handler raises where a line can't be written. Its main loop then ends, or stops to read the part whose
-line it was, until that part's pipe is full and the part stands still.
+supervisord's own file handler raises if a line can't be written. Its main loop then ends, or no longer reads the output of that
+part, which blocks as soon as its pipe is full.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from supervisor import loggers, supervisord
 
 
 class LossyFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]  # supervisor has no types
-    """Drops what can't be written, and opens the file again once that is possible."""
+    """Drops lines that can't be written, and opens the file again as soon as that is possible."""
 
     stream: Any
 

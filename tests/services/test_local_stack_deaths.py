@@ -121,7 +121,7 @@ def test_up_ends_a_part_that_outlived_its_supervisor(
         stack = start(parts=("valkey",), on_progress=lines.append)
 
         assert outlived.wait() == -signal.SIGKILL
-    assert lines[0] == "ended what an interrupted run had left"
+    assert lines[0] == "ended processes that an interrupted run had left"
     assert stack.parts()[0].pid != outlived.pid
 
 

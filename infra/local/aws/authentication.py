@@ -1,4 +1,4 @@
-"""Who signed a request, and what the signature covers.
+"""Verification of request signatures, and of what a signature covers.
 
 Accepted are Signature Version 4 in the Authorization header, in the query (a presigned URL) and in the policy of a form, and
 the Version 2 query and form that boto3 makes by default in us-east-1. botocore's own signers compute the signature again, from
@@ -58,9 +58,9 @@ class Keys:
 class Signature:
     """A signature that was verified.
 
-    ``payload`` is what it says of the body: its sha256, that it is not signed, or how its chunks are. ``query`` is the request's
-    query without the signature, ``headers`` are the headers that the query held. ``sign`` signs a string with the same key on
-    the same day: chunks are signed so, from ``value`` on.
+    ``payload`` describes the body: its sha256, that it is not signed, or how its chunks are signed. ``query`` is the request's
+    query without the signature, ``headers`` are the headers that the query held. ``sign`` signs a string with the same key and
+    date; the signature of the first chunk covers ``value``, and each later one covers the signature before it.
     """
 
     service: str
@@ -77,7 +77,7 @@ class Signature:
 
 
 class _Version4(SigV4Auth):
-    """botocore's signer, over the headers that a request says it signed, and a path that needs no other form."""
+    """botocore's signer, over exactly the headers that the request names, and its path as it came."""
 
     def __init__(self, keys: Keys, service: str) -> None:
         super().__init__(Credentials(keys.access_key_id, keys.secret_access_key), service, REGION)
@@ -94,7 +94,7 @@ class _Version4(SigV4Auth):
 
 
 class _Version2(HmacV1QueryAuth):
-    """botocore's signer of Version 2, for a URL that is there already."""
+    """botocore's signer of Version 2, for a URL that a client has made, with the expiry in it."""
 
     def __init__(self, keys: Keys, expires: str = "") -> None:
         super().__init__(Credentials(keys.access_key_id, keys.secret_access_key))
@@ -108,10 +108,10 @@ def authenticate(request: Request, keys: Keys, now: datetime, body_digest: Calla
     """Verify the request's signature.
 
     Args:
-        body_digest: the sha256 of the body in hex. It is asked for only where a signature covers it and no header names it.
+        body_digest: returns the sha256 of the body in hex. Called only if the signature covers it and no header names it.
 
     Raises:
-        ApiError: the request has no signature, or one that is wrong, expired or of another key.
+        ApiError: the request has no signature, or its signature is wrong, expired or made with another key.
     """
     names = {name.lower() for name, _, _ in _parts(request.query)}
     found = [
@@ -156,7 +156,7 @@ def _by_query(request: Request, keys: Keys, now: datetime, body_digest: Callable
     for name, value, _ in _parts(request.query):
         if name.lower() in _V4_QUERY:
             if name.lower() in found:
-                raise ApiError(400, "AuthorizationQueryParametersError", f"The query parameter {name} stands there twice.")
+                raise ApiError(400, "AuthorizationQueryParametersError", f"The query parameter {name} is given twice.")
             found[name.lower()] = value
     try:
         algorithm, credential, timestamp, expires, signed, given = (
@@ -185,7 +185,7 @@ def _by_query(request: Request, keys: Keys, now: datetime, body_digest: Callable
 def _version_4(
     request: Request, keys: Keys, service: str, timestamp: str, signed: list[str], payload: str, given: str
 ) -> Signature:
-    # What is not signed, but would change what a request does, could have been added by anybody who saw it.
+    # A header that is not signed and changes what the request does could have been added by anybody who saw the request.
     loose = {name for name in request.headers if name.startswith("x-amz-")} - {"x-amz-content-sha256"} - set(signed)
     if loose or "host" not in signed:
         names = ", ".join(sorted(loose) or ["host"])
@@ -211,7 +211,7 @@ def _by_query_of_version_2(request: Request, keys: Keys, now: datetime, _: Calla
     found: dict[str, str] = {}
     for name, value, _encoded in _parts(request.query):
         if name.lower() in found:
-            raise access_denied(f"The query parameter {name} stands there twice.")
+            raise access_denied(f"The query parameter {name} is given twice.")
         found[name.lower()] = value
     if not found.keys() >= _V2_QUERY:
         raise access_denied("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
@@ -244,7 +244,7 @@ def authenticate_policy(fields: dict[str, str], keys: Keys, now: datetime) -> No
     """Verify the signature of a form's policy. ``fields`` are the form's, their names in lower case.
 
     Raises:
-        ApiError: it has none, or one that is wrong or of another key.
+        ApiError: the policy has no signature, or its signature is wrong or made with another key.
     """
     if "policy" not in fields:
         raise access_denied("The form has no signed policy: make one with generate_presigned_post.")
@@ -312,7 +312,7 @@ def _time(timestamp: str) -> datetime:
 
 
 def _parts(query: str) -> Iterator[tuple[str, str, str]]:
-    """Name, value, and both in the one form in which a signature has them. A plus is a blank, as moto reads it."""
+    """Each parameter's name and value, and both as a signature encodes them. A plus is a space, as moto reads it."""
     for part in filter(None, query.split("&")):
         raw = [unquote_to_bytes(item.replace("+", " ").encode("latin-1")) for item in part.partition("=")[::2]]
         name, value = (item.decode("utf-8", "surrogateescape") for item in raw)
@@ -320,7 +320,7 @@ def _parts(query: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _without_signature(query: str, names: frozenset[str], as_headers: tuple[str, ...] = ()) -> tuple[str, dict[str, str]]:
-    """The query without the parameters ``names`` and those that stand for headers, and these headers in Latin-1."""
+    """Split the query: the query without ``names`` and without parameters that are headers, and these headers in Latin-1."""
     kept, headers = [], {}
     for name, value, encoded in _parts(query):
         lower = name.lower()

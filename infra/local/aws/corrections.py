@@ -1,4 +1,4 @@
-"""What moto would show a user wrongly, corrected by replacing its functions; it has no hooks for them.
+"""Corrects where moto differs from S3 and SQS, by replacing its functions: moto has no hooks for these.
 
 Against the page "Event message structure" of the S3 user guide: a delete in a versioned bucket sends an event; a completed
 multipart upload sends one event, not two; an object that a form uploads sends ``ObjectCreated:Post``; events carry
@@ -22,9 +22,9 @@ from moto.moto_server.utilities import RegexConverter
 from infra.local.aws.lock import RequestLock
 
 Event = notifications.S3NotificationEvent
-# Whether the object that is being put came by a form.
+# Whether the object that is being put was uploaded by a form.
 by_form: ContextVar[bool] = ContextVar("by_form", default=False)
-# What moto has ways to do that this process has no reason to do: call other hosts and start programs.
+# Audit events of calling another host and of starting a program. moto can do both; this process has no reason to.
 _FORBIDDEN = frozenset(
     ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec",
      "os.posix_spawn")
@@ -37,7 +37,7 @@ def correct_moto(lock: RequestLock) -> None:
 
     def send_event(account_id: str, event_name: Event, bucket: Any, key: Any) -> None:
         if event_name == Event.OBJECT_CREATED_PUT_EVENT:
-            # A completed upload makes an object as a put does, and then sends an event of its own.
+            # moto completes a multipart upload by a put, and then sends the right event: drop the put's event.
             if key.multipart is not None:
                 return
             if by_form.get():
@@ -88,6 +88,6 @@ def forbid_outgoing_calls() -> None:
 
     def refuse(event: str, _: tuple[object, ...]) -> None:
         if event in _FORBIDDEN:
-            raise PermissionError(f"The local S3 and SQS makes no outgoing calls; something in it tried {event}.")
+            raise PermissionError(f"The local S3 and SQS server makes no outgoing calls, and its code tried {event}.")
 
     sys.addaudithook(refuse)

@@ -1,4 +1,4 @@
-"""What a web page of another origin may do: what the bucket's CORS rules name, which by default is nothing.
+"""The CORS rules of a bucket: what a web page of another origin may do. Without rules it may do nothing.
 
 Page "How does Amazon S3 evaluate the CORS configuration on a bucket?": the first rule that names the origin, the method and
 every requested header decides. moto's own answers would reflect any origin.
@@ -14,7 +14,7 @@ REQUEST_METHOD, REQUEST_HEADERS = "access-control-request-method", "access-contr
 
 
 def allowed(rules: Iterable[Any], origin: str, method: str, requested: str = "") -> dict[str, str] | None:
-    """The headers that tell the browser what it may do, or None where no rule allows it.
+    """Return the CORS headers of the answer, or None if no rule allows the request.
 
     Args:
         rules: moto's CorsRule objects.

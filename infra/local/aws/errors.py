@@ -40,7 +40,7 @@ def malformed(message: str) -> ApiError:
 
 
 def response(error: ApiError, path: str, headers: Mapping[str, str]) -> Response:
-    """The answer to the refused request, in the protocol in which its headers say that it was made."""
+    """The answer to a refused request, in the protocol of that request: S3's XML, or SQS's JSON or query protocol."""
     request_id = str(uuid.uuid4())
     retry = {"Retry-After": "1"} if error.status == 503 else {}
     content_type = headers.get("content-type", "")

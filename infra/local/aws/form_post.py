@@ -43,7 +43,7 @@ _HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The file of a form. ``headers`` are those of the PUT that it stands for; ``status`` and ``redirect`` are how to answer."""
+    """The file of a form. ``headers`` are those of the equivalent PUT; ``status`` and ``redirect`` say how to answer the form."""
 
     key: str
     body: bytes
@@ -63,10 +63,10 @@ class _Form:
     largest: int = LARGEST_OBJECT
 
     def count(self, size: int) -> None:
-        """Add to the size of the fields before the file, which anybody may send.
+        """Add to the size of the fields before the file. They are read before the signature is known, so their size is bounded.
 
         Raises:
-            ApiError: it is more than a form may have.
+            ApiError: the fields are larger than a form may have.
         """
         self.size += size
         if self.size > LARGEST_FIELDS:
@@ -77,7 +77,7 @@ def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, 
     """Read the form, and verify its policy before its file is read.
 
     Args:
-        length: the number of bytes in the stream; None where it ends by itself.
+        length: the number of bytes in the stream; None for a chunked stream, which marks its own end.
 
     Raises:
         ApiError: the policy is missing, wrongly signed, expired or broken, or the form is not complete.
@@ -117,7 +117,7 @@ def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, 
             form.count(len(event.data))
             if not event.more_data:
                 if name in form.fields:
-                    raise ApiError(400, "InvalidArgument", f"The field {name!r} stands there twice.")
+                    raise ApiError(400, "InvalidArgument", f"The field {name!r} is given twice.")
                 form.fields[name] = value.decode("utf-8", "replace")
         elif isinstance(event, Epilogue):
             break
@@ -129,7 +129,7 @@ def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, 
 
 
 def _begin_file(form: _Form, filename: str) -> None:
-    """Verify all that came before the file."""
+    """Verify the fields before the file: the signature, the key and the policy."""
     fields = form.fields
     if "key" in fields:
         fields["key"] = fields["key"].replace("${filename}", filename.replace("\\", "/").rpartition("/")[2])

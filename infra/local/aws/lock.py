@@ -1,6 +1,6 @@
 """The lock that lets one request at a time into moto, which is not thread-safe.
 
-Nobody waits for ever: a request that does not get the lock in time is answered 503, which clients retry, and a request
+No request waits for ever: a request that does not get the lock in time is answered 503, which clients retry, and a request
 that keeps it for too long ends the process with all stacks of its threads in the log. The supervisor then starts it again
 from the file, which holds every answered request.
 """
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 from infra.local.aws.errors import ApiError
 
-# Seconds. botocore waits 60 for an answer, and should hear of it before.
+# Seconds that a request waits for the lock. botocore waits 60 s for an answer, so the 503 comes well before.
 WAIT = 30.0
-# Seconds. The longest request writes one object of 900 MB into the file, on a busy machine.
+# Seconds that a request may hold the lock. The longest request writes one object of 900 MB to the file, on a busy machine.
 HOLD = 120.0
 
 
@@ -31,7 +31,7 @@ class RequestLock:
         """Hold the lock.
 
         Raises:
-            ApiError: others held it for all of the time that a request may wait.
+            ApiError: other requests held the lock for ``wait`` seconds.
         """
         if not self._condition.acquire(timeout=self._wait):
             raise ApiError(503, "SlowDown", f"Other requests kept the local S3 and SQS busy for {self._wait:g} s: try again.")
@@ -53,5 +53,5 @@ class RequestLock:
         self._watch()
 
     def _watch(self) -> None:
-        # A thread of C, which also ends a process whose interpreter is stuck, in a regular expression for instance.
+        # faulthandler's thread runs without the interpreter, so it also ends a process that is stuck in a regular expression.
         faulthandler.dump_traceback_later(self._hold, exit=True)

@@ -1,7 +1,7 @@
-"""The body of a request: read whole, compared with what was signed of it and with its checksums, freed of aws-chunked.
+"""The body of a request: read whole, decoded from aws-chunked, and compared with its signature and its checksums.
 
 Page "Signature calculations for the Authorization header: transferring a payload in multiple chunks" and its twin for
-trailing checksums describe aws-chunked. The checksums CRC32C and CRC64NVME are kept, and not compared: Python has neither.
+trailing checksums describe aws-chunked. The checksums CRC32C and CRC64NVME are stored and not compared: Python has neither.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read(environ: WSGIEnvironment, request: Request, limit: int = LARGEST_OBJECT
     """The body as it was sent.
 
     Raises:
-        ApiError: it is larger than ``limit``, or the client went away before its end.
+        ApiError: the body is larger than ``limit``, or the client left before its end.
     """
     stream, length = environ["wsgi.input"], int(request.headers.get("content-length", "0"))
     chunked = "transfer-encoding" in request.headers
@@ -61,10 +61,10 @@ def read(environ: WSGIEnvironment, request: Request, limit: int = LARGEST_OBJECT
 
 
 def decode(body: bytes, request: Request, signature: Signature) -> tuple[bytes, dict[str, str]]:
-    """What the body holds, and the checksums that followed it.
+    """Return the decoded body, and the checksums of its trailer.
 
     Raises:
-        ApiError: it is not what was signed, or not what its checksums say.
+        ApiError: the body does not match its signature or its checksums.
     """
     trailer: dict[str, str] = {}
     if signature.payload in CHUNKED:
@@ -85,7 +85,7 @@ def check(body: bytes, headers: dict[str, str]) -> None:
     """Compare the body with the checksums among its headers.
 
     Raises:
-        ApiError: one of them is another.
+        ApiError: a checksum is malformed or does not match.
     """
     for name, compute in _CHECKSUMS.items():
         if name not in headers:
@@ -137,7 +137,7 @@ def _chunks(body: bytes, request: Request, signature: Signature) -> tuple[bytes,
 
 
 def _chunk_header(stream: io.BytesIO) -> tuple[int, str]:
-    """A chunk's size and its signature, or "" for the latter."""
+    """A chunk's size and its signature, "" if it has none."""
     line = stream.readline(200)
     size, _, extension = line.removesuffix(b"\r\n").decode("latin-1").partition(";chunk-signature=")
     # int() would take a sign, blanks and underscores too.

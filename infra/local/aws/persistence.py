@@ -31,7 +31,7 @@ from moto.s3.utils import _VersionedKeyStore
 
 from infra.local.aws.authentication import REGION
 
-# Bytes that stay free on the disk: SQLite needs some to start again, and so do the other parts of the stack.
+# Bytes that stay free on the disk, since SQLite and the other parts of the stack need some to start again.
 RESERVE = 8_000_000
 # In the order in which they are loaded: what holds others comes before them.
 _KINDS = ("bucket", "version", "queue", "redrive", "message")
@@ -93,7 +93,7 @@ class Store:
                 try:
                     (body,) = self._database.execute("SELECT body FROM state WHERE id = ?", (row,)).fetchone()
                     # The file is our own, and only its owner may write it.
-                    self._load(kind, json.loads(name)[1], pickle.loads(body))  # noqa: S301 - as the comment says
+                    self._load(kind, json.loads(name)[1], pickle.loads(body))  # noqa: S301 - see the comment above
                 except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
                     self._set_aside(row, name, f"{type(error).__name__}: {error}")
         self._kept = self._changed()
@@ -214,7 +214,7 @@ def _check_type(value: object, *types: type) -> None:
 
 
 def _check_private(path: Path) -> None:
-    """Make the file if it is not there, and refuse one that somebody else may have written: loading it runs code that it names.
+    """Create the file if it does not exist. Refuse a file that another user may have written: a pickle in it can run any code.
 
     Raises:
         SystemExit: another user owns the file or may write it.

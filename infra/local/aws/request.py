@@ -1,4 +1,4 @@
-"""One HTTP request as it came, and what is refused of it before anybody asks who signed it.
+"""One HTTP request as it came, and the checks that it must pass before its signature is looked at.
 
 A web page can send requests to this port: directly, or after its own host name was made to resolve to 127.0.0.1 (DNS
 rebinding). The ``Host`` header tells the second kind.
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
-# Where Handler puts what WSGI's form of a request loses.
+# The WSGI variables in which ``Handler`` keeps the request target and the headers as they came, which WSGI itself changes.
 HEADERS, TARGET = "lex.headers", "lex.target"
-# A request with two of these can mean one thing to one program and another thing to the next.
+# Headers of which a request may have only one: of two, one program would read the first and another program the second.
 _SINGLE = ("host", "content-length", "transfer-encoding", "authorization", "origin", "x-amz-date", "x-amz-content-sha256")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``path`` and ``query`` are as they came, percent-encoded. Header names are in lower case; the values of a repeated
-    header are joined by commas, in the bytes that came, read as Latin-1."""
+    """``path`` and ``query`` are as they came, percent-encoded. Header names are in lower case, values are decoded as Latin-1.
+
+    The values of a repeated header are joined by commas.
+    """
 
     method: str
     path: str
@@ -40,7 +42,7 @@ class Request:
 
 
 def parse(environ: WSGIEnvironment, port: int) -> Request:
-    """The request, if it is addressed to this server in an unambiguous form.
+    """Parse a request that is addressed to this server and that all programs read alike.
 
     Raises:
         ApiError: the host is not this server, or the request is not plain HTTP/1.1.
@@ -53,7 +55,7 @@ def parse(environ: WSGIEnvironment, port: int) -> Request:
     headers: dict[str, str] = {}
     for name, value in pairs:
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    # Lower case: host names know no case, and a browser sends them so.
+    # Host names are case-insensitive.
     if headers.get("host", "").lower() not in {f"{name}{suffix}" for name in _NAMES for suffix in ("", f":{port}")}:
         raise access_denied(f"This server answers requests to 127.0.0.1:{port}; the Host header names {headers.get('host')!r}.")
     target: str = environ[TARGET]
@@ -64,7 +66,7 @@ def parse(environ: WSGIEnvironment, port: int) -> Request:
     if "transfer-encoding" in headers:
         if "content-length" in headers:
             raise malformed("The request has both Content-Length and Transfer-Encoding: send one.")
-        # The second says that werkzeug takes it for chunked too, and finds the end of the body by it.
+        # wsgi.input_terminated says that werkzeug also reads the body as chunked.
         if headers["transfer-encoding"].lower() != "chunked" or "wsgi.input_terminated" not in environ:
             raise ApiError(501, "NotImplemented", "The only Transfer-Encoding that is understood is chunked.")
     elif not headers.get("content-length", "0").isdecimal():

@@ -1,11 +1,11 @@
-"""The S3 and SQS API on loopback: moto's S3 and SQS behind a door that only the stack's own keys open.
+"""The S3 and SQS API on loopback: moto's S3 and SQS, which answer only requests that the stack's own keys signed.
 
     LEX_LOCAL_AWS_KEYS=ID:SECRET python -m infra.local.aws.server --port PORT --store D/aws.sqlite
 
-Every user of the machine and every web page in its browser can reach the port. So each request is refused unless it names
-this host, is signed with the stack's keys, and, where a page of another origin sends it, the bucket's CORS rules name that
-origin. moto then gets a plain request: the signature is taken off, aws-chunked bodies are decoded, a form is a PUT, and no header
-comes along that has no meaning to S3 or SQS. Of moto only these two services are made; its own API is not.
+Every user of the machine and every web page in its browser can reach the port. So a request is refused unless it names this
+host and is signed with the stack's keys; if a page of another origin sends it, the bucket's CORS rules must name that origin too.
+moto then gets a plain request: without the signature, with an aws-chunked body decoded, a form turned into a PUT, and only the
+headers that S3 or SQS reads. Only these two services of moto run; moto's own API does not.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 KEYS = "LEX_LOCAL_AWS_KEYS"
-# Besides x-amz-*: what S3 or SQS reads. moto takes a header of any other name for a query parameter in places.
+# Headers that S3 or SQS reads, besides x-amz-*. In places moto reads any other header as a query parameter, so none is passed on.
 _HEADERS = frozenset(
     ("content-type", "content-md5", "content-encoding", "content-disposition", "content-language", "cache-control", "expires",
      "range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-amzn-query-mode")
 )  # fmt: skip
 _CHUNK_HEADERS = ("x-amz-trailer", "x-amz-decoded-content-length")
-# What a POST to S3 asks for, besides a form.
+# Query parameters, one of which a POST to S3 must have unless it is a form.
 _POSTED = frozenset(("delete", "uploads", "uploadId", "restore", "select"))
 # The queue of a request stands in its path or its body.
 _SQS_PATH = re.compile(r"/|/[0-9]+/[A-Za-z0-9._-]+")
@@ -60,7 +60,7 @@ _SQS_PATH = re.compile(r"/|/[0-9]+/[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A verified request, in the form in which moto takes it. Header names are in lower case, all text as in ``Request``."""
+    """A verified request as moto gets it. Header names are in lower case, values are decoded as Latin-1."""
 
     service: str
     method: str
@@ -72,12 +72,12 @@ class Call:
 
     @property
     def is_write(self) -> bool:
-        # A GET is enough to send a message.
+        # SQS also sends messages by GET.
         return self.service == "sqs" or self.method not in ("GET", "HEAD")
 
 
 class _RawRequest(werkzeug_app.BackendRequest):
-    """A request to S3, whose body is an object whatever its content type says: curl and urllib call every body a form."""
+    """A request to S3. Its body is never parsed as a form, although curl and urllib send the content type of a form."""
 
     @property
     def want_form_data_parsed(self) -> bool:
@@ -85,7 +85,7 @@ class _RawRequest(werkzeug_app.BackendRequest):
 
 
 class Application:
-    """The WSGI application: one request at a time, and its effects on disk before its answer."""
+    """The WSGI application. It handles one request at a time, and saves the changes before it answers."""
 
     def __init__(self, store: Store, keys: Keys, port: int, lock: RequestLock) -> None:
         self._store, self._keys, self._port, self._lock = store, keys, port, lock
@@ -98,10 +98,10 @@ class Application:
         except ApiError as found:
             error = found
         except NotImplementedError as found:
-            error = ApiError(501, "NotImplemented", str(found) or "The local S3 and SQS does not have this.")
+            error = ApiError(501, "NotImplemented", str(found) or "The local S3 and SQS do not support this.")
         except Exception:  # noqa: BLE001 - moto raises anything, and the client must not wait for an answer
             traceback.print_exc()
-            error = ApiError(500, "InternalError", "The local S3 and SQS failed: log/aws.log in the data folder says where.")
+            error = ApiError(500, "InternalError", "The local S3 and SQS failed: see log/aws.log in the data folder.")
         headers = {name.lower(): value for name, value in environ[HEADERS]}
         return errors.response(error, environ[TARGET].partition("?")[0], headers)(environ, start_response)
 
@@ -215,15 +215,15 @@ class Application:
         version = urllib.parse.parse_qs(call.query).get("versionId", [None])[0]
         try:
             self._store.save(bucket, key, version)
-        except Exception:  # noqa: BLE001 - whatever it was, memory is now ahead of the file
-            # Starting again from the file is the one way to show nobody a write that was not kept.
+        except Exception:  # noqa: BLE001 - after any error, memory has a change that the file lacks
+            # Only a restart from the file makes sure that no client reads a write that was not saved.
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(1)
 
 
 def _plain_headers(request: Request, signature: Signature) -> dict[str, str]:
-    """The headers that say something of the object or the message, those of the query included."""
+    """The headers that describe the object or the message, those from the query included."""
     kept = {name: value for name, value in request.headers.items() if name.startswith("x-amz-") or name in _HEADERS | {"host"}}
     kept |= signature.headers
     if signature.payload in payload.CHUNKED:
@@ -236,7 +236,7 @@ def _plain_headers(request: Request, signature: Signature) -> dict[str, str]:
 
 
 def _environ(environ: WSGIEnvironment, call: Call) -> WSGIEnvironment:
-    """The WSGI form of the call. moto finds the service and the region in an Authorization header."""
+    """The WSGI environment of the call. Its Authorization header tells moto the service and the region."""
     made = {name: value for name, value in environ.items() if not name.startswith("HTTP_") and name != "wsgi.input_terminated"}
     target = f"{call.path}?{call.query}" if call.query else call.path
     made |= {
@@ -263,7 +263,7 @@ def _environ(environ: WSGIEnvironment, call: Call) -> WSGIEnvironment:
 
 
 class Handler(werkzeug_app.MotoRequestHandler):
-    """Keeps the request as it came, and writes no line of the log for each."""
+    """Keeps the target and the headers as they came, and logs no line per request."""
 
     disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's acknowledgement
     timeout = 60  # seconds without a byte, after which the client is taken to be gone
