@@ -32,7 +32,7 @@ _MAX_RAW = 4096  # characters that are kept of a message that can't be read
 _REMOVED = ("ObjectRemoved:", "LifecycleExpiration:")
 # A restored archive can be read again: to us it is as if it had just been put.
 _CREATED = ("ObjectCreated:", "ObjectRestore:Completed")
-# Levels of objects and lists: an S3 record has four. PostgreSQL's parser ends at some thousands, by its stack.
+# Levels of nested objects and lists. An S3 record has four; PostgreSQL's JSON parser fails at some thousands (stack depth).
 _MAX_LEVELS = 100
 _DETAIL_TYPES = {"Object Created": False, "Object Restore Completed": False, "Object Deleted": True}
 
@@ -83,7 +83,7 @@ def _from_queue(record: Any) -> Message:
     message_id = record.get("messageId") if isinstance(record, Mapping) else None
     if not isinstance(message_id, str) or not message_id:
         raise MalformedEvent("message_id_missing", "an SQS record has no messageId")
-    # The body is text of its own, and is looked at once it is read.
+    # The body is JSON in a string: ``_open`` checks it after it is parsed.
     around = {name: value for name, value in record.items() if name != "body"}
     return _message(message_id, record.get("body"), around)
 
@@ -99,9 +99,9 @@ def _message(message_id: str, envelope: Any, around: Mapping[str, Any] | None = 
 
 
 def _refuse_unstorable(envelope: Any) -> None:
-    """Return if PostgreSQL can store the JSON value, with each text, number and name of a field in it.
+    """Refuse a JSON value that PostgreSQL can't store, because of any text, number or field name in it.
 
-    No retry makes a value storable, so a message with one must not come again for ever.
+    A retry would fail in the same way, so SQS must not deliver such a message again and again.
 
     Raises:
         MalformedEvent: ``nul``, ``surrogate``, ``not_finite`` or ``nested_too_deep``.
@@ -122,7 +122,7 @@ def _refuse_unstorable(envelope: Any) -> None:
         elif isinstance(value, str) and (found := UNSTORABLE.search(value)):
             if found.group() == "\0":
                 raise MalformedEvent("nul", "the message holds a NUL, which neither S3 nor PostgreSQL can hold")
-            raise MalformedEvent("surrogate", "the message holds half of a surrogate pair, which is no text")
+            raise MalformedEvent("surrogate", "the message holds half of a surrogate pair, which is not a character")
 
 
 def _open(envelope: Any, depth: int) -> list[ReceivedEvent]:

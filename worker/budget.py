@@ -51,7 +51,7 @@ def read_prices(value: str) -> tuple[tuple[str, Decimal], ...]:
     """Read ``model=dollars`` pairs with commas between them; the price is for a million input tokens. A name may hold ``=``.
 
     Raises:
-        ValueError: one is not of that form, is negative, or stands twice.
+        ValueError: one is not of that form, is negative, or is given twice.
     """
     prices: dict[str, Decimal] = {}
     for pair in (part.strip() for part in value.removesuffix(",").split(",")):

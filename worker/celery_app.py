@@ -22,7 +22,7 @@ log = telemetry.get_logger(__name__)
 try:
     get_settings()
 except SettingsError as error:
-    # Celery would print a traceback, at each restart again.
+    # Without this, Celery would print a traceback at each restart.
     log.critical("the settings can't be used", extra={"code": "settings", "reason": str(error)})
     sys.exit(2)
 

@@ -11,6 +11,9 @@ from enum import StrEnum
 
 CELERY_APP_NAME = "lex-intel"
 
+# The provider name under which the local stack's own model server embeds (``infra.local.parts``). Its tokens cost nothing.
+LOCAL_PROVIDER = "local"
+
 
 class Stage(StrEnum):
     """A step of the pipeline. The value is the last part of a task id."""

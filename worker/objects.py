@@ -1,6 +1,6 @@
 """Objects in S3: one GET that is pinned to what it returned, streamed to a file, with a size limit; and what a bucket lists.
 
-An object that was put with a Content-Encoding is stored as what it holds: its key, its type and its readers are about that.
+The Content-Encoding of an object is undone: its key, its type and its readers are about the decoded content.
 
 A single GET is a consistent snapshot of one version (Amazon S3 User Guide, "Amazon S3 data consistency model"); ETag and
 VersionId of that answer are recorded with what was read.
@@ -133,7 +133,11 @@ def _read(answer: GetObjectOutputTypeDef, facts: ObjectFacts, target: BinaryIO, 
 
 
 def _counted(body: StreamingBody, facts: ObjectFacts, max_bytes: int) -> Iterator[bytes]:
-    """The blocks of an answer, until there are too many."""
+    """Yield the blocks of an answer.
+
+    Raises:
+        TooLarge: they have more than ``max_bytes`` together.
+    """
     count = 0
     for block in body.iter_chunks(_BLOCK):
         count += len(block)

@@ -1,4 +1,4 @@
-"""The forms that the values of variables may have. A form reads the text of a variable, and says in words what it allows.
+"""The forms that the values of environment variables may have. A form parses a value, and says in words what it allows.
 
 Standard library only: a Lambda function imports this at each cold start.
 """
@@ -47,7 +47,7 @@ def number(low: float, high: float, unit: str) -> Form:
 
 
 def choice(*names: str, upper: bool = False) -> Form:
-    """One of the names. With ``upper`` small letters do too."""
+    """One of the names. With ``upper``, the value may also be in small letters."""
 
     def read(value: str) -> str:
         value = value.upper() if upper else value
@@ -150,7 +150,7 @@ def _providers(value: str) -> tuple[tuple[str, Provider], ...]:
         if not re.fullmatch(_PRINTABLE + "+", key):
             raise ValueError(f"the key of {name} is empty, or holds a space or another character that no key has")
         if name in found:
-            raise ValueError(f"{name} stands twice")
+            raise ValueError(f"{name} is given twice")
         found[name] = Provider(key, _http_url(f"http{url}") if at else None)
     return tuple(found.items())
 
@@ -206,7 +206,7 @@ def _budget(value: str) -> Budget:
     try:
         return read_budget(value)
     except ValueError:
-        raise ValueError from None  # its reason is what the form allows
+        raise ValueError from None  # without a reason: it would repeat ``allowed``
 
 
 BUDGET = Form(_budget, BUDGET_FORM)
@@ -223,8 +223,8 @@ target_session_attrs tcp_user_timeout user
 """
 POSTGRESQL_PARAMETERS = frozenset(_PARAMETER_NAMES.split())
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-# What both redis-py and Celery take in a URL's query (Celery's page "Using Redis", "Connection"); the others that redis-py knows
-# end Celery with a TypeError.
+# The parameters of a URL's query that both redis-py and Celery take (Celery's page "Using Redis", "Connection"). Others that only
+# redis-py knows end Celery with a TypeError.
 _REDIS_PARAMETERS = frozenset({"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
 
@@ -236,7 +236,7 @@ class _Url(NamedTuple):
 
 
 def _url(value: str, schemes: tuple[str, ...]) -> _Url:
-    """The parts of a URL, whose host may be missing; what clients read in different ways is refused.
+    """Split a URL, whose host may be missing. A URL that clients would read in different ways is refused.
 
     Raises:
         ValueError: the reason names no part of the value, for any of them may be a password.
@@ -249,7 +249,7 @@ def _url(value: str, schemes: tuple[str, ...]) -> _Url:
     if re.search(r"%(?![0-9A-Fa-f]{2})|%00", value):
         raise ValueError("a % in it does not begin an escape such as %40; a % itself is written %25")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    # In a path of HTTP an @ is nothing special; a database's name with one is rarer than a password with a slash before it.
+    # An HTTP path may hold an @. In a database URL, a later @ rather means that the password holds a slash.
     early_end = not scheme.startswith("http") and "@" not in authority and "@" in rest.partition("?")[0]
     if "#" in value or authority.count("@") > 1 or early_end:
         raise ValueError("its password holds one of @ / ? #, which are written %40 %2F %3F %23 in a URL")
@@ -257,7 +257,7 @@ def _url(value: str, schemes: tuple[str, ...]) -> _Url:
         parts = urlsplit(value)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        # Python names the text that it took for a port, which may be a part of a password.
+        # Python's message quotes the text in the place of the port, which may be a part of a password.
         raise ValueError("its port is not a number from 1 to 65535") from None
     if port == 0 or authority.endswith(":"):
         raise ValueError("its port is not a number from 1 to 65535")
@@ -312,7 +312,7 @@ HTTP_URL = Form(_http_url, "an address such as https://api.openai.com/v1, withou
 
 
 def without_password(value: str) -> str:
-    """The value of a URL's variable as a message may show it; what may be a password is replaced by an ellipsis."""
+    """The value of a URL variable for a message: everything that may be a password is replaced by an ellipsis."""
     value = re.sub(r"(?i)((?:password|passwd|secret|key)\w*\s*=\s*)[^\s&]+", r"\1…", value)
     scheme, separator, rest = value.partition("://")
     if not separator:
@@ -321,7 +321,7 @@ def without_password(value: str) -> str:
     if at:
         user, colon, _ = head.partition(":")
         return f"{scheme}{separator}{user}{colon}{'…' if colon else ''}@{tail}"
-    # Without an @, what stands for a port may be the password of a URL whose host was forgotten.
+    # Without an @, the text in the place of the port may be a password, if the host was forgotten.
     return scheme + separator + re.sub(r"^([^/?#\[]*?):(?![0-9]{1,5}(?:[/?#]|$))[^/?#]*", r"\1:…", rest)
 
 

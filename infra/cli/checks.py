@@ -26,7 +26,7 @@ from infra.cli.local_model import LocalModelLoad
 from infra.local import health
 from infra.local.folder import ENOUGH_FILES, Folder, disk_space
 from infra.local.health import in_thread, reason_of
-from worker.contract import QUEUES, Stage
+from worker.contract import LOCAL_PROVIDER, QUEUES, Stage
 from worker.domain.plurals import plural
 from worker.settings import Settings, SettingsError
 
@@ -94,7 +94,7 @@ class System:
         return health.stopped(self.folder, part) if self.folder is not None else ""
 
     def is_local_model(self, provider: str | None = None) -> bool:
-        return self.folder is not None and (provider or self.settings.embedding_provider) == local_model.PROVIDER
+        return self.folder is not None and (provider or self.settings.embedding_provider) == LOCAL_PROVIDER
 
 
 def run_checks(settings: Settings, stack: Stack | None = None, option: str = "") -> Iterator[Check]:
@@ -414,7 +414,7 @@ def _embeddings(system: System) -> Check:
     usual = f"{profile.model}, {profile.dimensions} dimensions"
     if system.is_local_model(profile.provider) and (reason := system.stopped("embeddings")):
         raise Unusable(f"the local model {reason}", _WAITS)
-    if profile.provider == local_model.PROVIDER and (load := system.load.result()) is not None:
+    if profile.provider == LOCAL_PROVIDER and (load := system.load.result()) is not None:
         return Check("embeddings", True, f"{usual}: {load.sentence(to_go or None) or 'the local model is idle'}")
     trouble = _ask_provider(system, profile)
     if trouble is None:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
+from worker.contract import LOCAL_PROVIDER
 from worker.settings import Settings
 
-# The provider name under which the local stack's own model server embeds (infra.local.parts).
-PROVIDER = "local"
 # Seconds. A frozen server must not delay a command that asks only to explain why something is slow.
 _TIMEOUT = 2.0
 _MOST_BYTES = 65_536
@@ -59,10 +58,10 @@ def load(settings: Settings) -> LocalModelLoad | None:
 
 def _address(settings: Settings) -> tuple[str, str] | None:
     """Where the local model server answers, and its key: the settings' own provider, or one of LEX_INGEST_PROVIDERS."""
-    if settings.embedding_provider == PROVIDER:
+    if settings.embedding_provider == LOCAL_PROVIDER:
         url, key = settings.openai_base_url, settings.openai_api_key
     else:
-        provider = dict(settings.providers).get(PROVIDER)
+        provider = dict(settings.providers).get(LOCAL_PROVIDER)
         url, key = (provider.base_url, provider.key) if provider is not None else (None, "")
     return (url, key) if url is not None and url.startswith(("http://", "https://")) else None
 

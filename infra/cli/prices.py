@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from pathlib import Path
 
-from infra.cli import local_model
 from worker.budget import dollars
+from worker.contract import LOCAL_PROVIDER
 from worker.embed.prices import price_of
 from worker.settings import Settings
 from worker.store import profiles
@@ -48,7 +48,7 @@ def estimate_embedding(paths: Iterable[Path], settings: Settings) -> EmbeddingEs
     model = profile.model if profile else settings.embedding_model
     own = provider == settings.embedding_provider
     where = (profile.base_url if profile else None) or (settings.openai_base_url if own else None) or provider
-    if provider == local_model.PROVIDER:
+    if provider == LOCAL_PROVIDER:
         return EmbeddingEstimate(f"embeddings: {model}, free: on this machine", False)
     price = price_of(model, settings)
     if price == 0:

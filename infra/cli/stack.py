@@ -18,6 +18,7 @@ import typer
 
 from infra.cli.connection import DataDir, NoStackError, data_dir_or_default
 from infra.cli.step_display import StepDisplay
+from worker.contract import LOCAL_PROVIDER
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def describe_provider(settings: Settings) -> str:
         return "no model: run `lex-ingest migrate`"
     own = profile.provider == settings.embedding_provider
     where = profile.base_url or (settings.openai_base_url if own else None) or f"at {profile.provider}"
-    said = "on this machine" if profile.provider == "local" else where
+    said = "on this machine" if profile.provider == LOCAL_PROVIDER else where
     line = f"{profile.model} {said} ({profile.dimensions} dimensions)"
     if own and (profile.model, profile.dimensions) == (settings.embedding_model, settings.embedding_dimensions):
         return line

@@ -16,6 +16,7 @@ from typing import Literal
 from infra.local import postgres
 from infra.local.folder import Folder, StackError, write_private
 from infra.local.supervision import PREPARED, Process
+from worker.contract import LOCAL_PROVIDER
 
 # In the order in which they start; the first four know nothing of the project's code.
 SERVICES: tuple[str, ...] = ("postgres", "valkey", "aws", "embeddings")
@@ -53,7 +54,7 @@ def remembered_provider(folder: Folder) -> Provider | None:
         return "env" if folder.provider == "env" else "local"
     if not folder.environment:
         return None
-    own = folder.environment.get("LEX_INGEST_EMBEDDING_PROVIDER") == "local"
+    own = folder.environment.get("LEX_INGEST_EMBEDDING_PROVIDER") == LOCAL_PROVIDER
     return "env" if folder.environment.get("OPENAI_API_KEY") and not own else "local"
 
 
@@ -95,7 +96,7 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
             environment["LEX_INGEST_PROVIDERS"] = ",".join([*others, f"local={key}@{url}"])
     elif own:
         environment |= {
-            "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key, "LEX_INGEST_EMBEDDING_PROVIDER": "local",
+            "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key, "LEX_INGEST_EMBEDDING_PROVIDER": LOCAL_PROVIDER,
             # The names of infra.local.minilm, which is not imported here: it would bring numpy and onnxruntime.
             "LEX_INGEST_EMBEDDING_MODEL": "all-minilm-l6-v2-int8", "LEX_INGEST_EMBEDDING_DIMENSIONS": "384",
             # One request per core, of some three seconds on 2 cores: so long a note waits behind a document.

@@ -15,8 +15,8 @@ CODES: dict[str, str] = {
     "embedding_rejected": "The embedding provider refuses a text of this document; the message says what the refusal is about.",
     "embedding_timeout": "The embedding provider does not answer for one text of this document within "
     "LEX_INGEST_EMBEDDING_TIMEOUT; raise it, or lower LEX_INGEST_CHUNK_SIZE, and replay the document.",
-    "embedding_unusable": "The embedding provider's vectors for this document can't be used, and the message says why; mend the "
-    "provider or change the model, and replay the document.",
+    "embedding_unusable": "The embedding provider's vectors for this document can't be used, and the message says why; repair "
+    "the provider or change the model, and replay the document.",
     "encrypted": "The file needs a password; upload a copy without one.",
     "forbidden_doctype": "A part of the Office file declares a document type, which Office never does; save it again in Office.",
     "memory": "Reading the file takes more memory than allowed; split the file, or raise the worker's limit.",

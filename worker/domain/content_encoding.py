@@ -17,7 +17,7 @@ OUTPUT_BYTES = 1 << 20
 _GZIP = b"\x1f\x8b"
 # zlib's numbers for a window of 32 KiB in the gzip format, in its own, and without a header.
 _GZIP_FORMAT, _ZLIB_FORMAT, _RAW_FORMAT = 31, 15, -15
-# Enough bytes that no text is taken for deflate without a header.
+# Bytes that are tried as deflate without a header: so many that no text passes by chance.
 _PROBE_BYTES = 4096
 _NO_DECODER = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
@@ -39,10 +39,14 @@ class BrokenCoding(Exception):
 
 
 def decoded(blocks: Iterable[bytes], header: str) -> Iterator[bytes]:
-    """Give the content of a body. ``header`` is the value of Content-Encoding, "" for none; several codings are undone in turn.
+    """Yield the decoded content of a body.
+
+    Args:
+        blocks: the body as it came.
+        header: the value of Content-Encoding, "" for none. Several codings are undone one after the other.
 
     Raises:
-        UnknownCoding: before the first block.
+        UnknownCoding: a coding has no decoder; raised before the first block.
         BrokenCoding: the body breaks off, or a checksum is wrong.
     """
     codings = [coding.strip().lower() for coding in header.split(",")]
@@ -69,7 +73,7 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
     while waiting is not None:
         decoder = zlib.decompressobj(_GZIP_FORMAT)
         yield from _through(decoder, waiting, blocks, "gzip")
-        # Another member may follow (RFC 1952, 2.2). What is none is padding, which gzip itself passes over.
+        # Another member may follow (RFC 1952, 2.2). Anything else is padding, which gzip itself ignores.
         rest = decoder.unused_data
         if len(rest) < len(_GZIP):
             rest += _beginning(blocks, len(_GZIP) - len(rest))
@@ -77,7 +81,7 @@ def _gunzipped(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """RFC 9110 means the zlib format; many writers leave its header out."""
+    """Undo deflate: RFC 9110 means the zlib format, but many writers leave its header out."""
     first = _beginning(blocks, _PROBE_BYTES)
     form = _ZLIB_FORMAT if len(first) > 1 and first[0] & 15 == 8 and int.from_bytes(first[:2], "big") % 31 == 0 else _RAW_FORMAT
     if first and (_begins_in_zlib(first) if form == _ZLIB_FORMAT else _is_raw(first)):
@@ -88,7 +92,7 @@ def _inflated(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _begins_in_zlib(first: bytes) -> bool:
-    """Whether the content begins after the header: one text in 31 that begins with h or x has a sound header of zlib's."""
+    """Whether a zlib header is followed by compressed data: one plain text in 31 that begins with h or x has such a header."""
     try:
         zlib.decompressobj(_ZLIB_FORMAT).decompress(first, 64)
     except zlib.error:
@@ -97,7 +101,7 @@ def _begins_in_zlib(first: bytes) -> bool:
 
 
 def _is_raw(first: bytes) -> bool:
-    """Whether bytes are deflate without a header, as far as they go: a short text may begin as a block of it does."""
+    """Whether all these bytes decode as deflate without a header. The beginning of a short text may do so by chance."""
     decoder = zlib.decompressobj(_RAW_FORMAT)
     try:
         decoder.decompress(first, OUTPUT_BYTES)
@@ -107,7 +111,7 @@ def _is_raw(first: bytes) -> bool:
 
 
 def _beginning(blocks: Iterator[bytes], length: int) -> bytes:
-    """The first blocks, until they have that many bytes together or there are no more."""
+    """Join the first blocks to at least ``length`` bytes, or to all that there are."""
     found = b""
     while len(found) < length and (block := next(blocks, None)) is not None:
         found += block
@@ -115,10 +119,10 @@ def _beginning(blocks: Iterator[bytes], length: int) -> bytes:
 
 
 def _through(decoder: zlib._Decompress, first: bytes, blocks: Iterator[bytes], coding: str) -> Iterator[bytes]:
-    """The output of a decoder up to its end.
+    """Yield the decoder's output until the compressed data ends.
 
     Raises:
-        BrokenCoding: the blocks end before that, or are no input for it.
+        BrokenCoding: the blocks end before that, or are not valid input.
     """
     block = first
     try:
@@ -129,7 +133,7 @@ def _through(decoder: zlib._Decompress, first: bytes, blocks: Iterator[bytes], c
             if decoder.eof:
                 return
             block = decoder.unconsumed_tail
-            # A full output may not be all that there is of the input.
+            # A full output may be only a part of what the input gives.
             if not block and len(output) < OUTPUT_BYTES:
                 block = next(blocks, b"")
                 if not block:

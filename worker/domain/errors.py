@@ -98,7 +98,7 @@ class RunSpent(TransientError):
 
 class TextFailed(TransientError):
     """A provider gives no usable vector for one text of a document: ``embedding_unusable``, ``embedding_failed`` or
-    ``embedding_timeout``. It costs that document one attempt, and no other document anything."""
+    ``embedding_timeout``. That document loses one attempt; other documents lose none."""
 
 
 class LeaseLost(TransientError):

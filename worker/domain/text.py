@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from worker.domain.changes import UNSTORABLE
+
 BLOCK_SEPARATOR = "\n\n"
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# Something that a reader sees: not a space, and none of the code points that Unicode draws nothing for (Default_Ignorable and
-# format characters: zero-width and direction marks, fillers, variation selectors, tags), nor the blank Braille pattern.
+# A character that a reader sees: no space, no blank Braille pattern, and no character that Unicode draws as nothing
+# (Default_Ignorable and format characters: zero-width and direction marks, fillers, variation selectors, tags).
 _VISIBLE = re.compile(
     "[^\\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -105,13 +106,15 @@ class Reading:
 
 
 def storable(text: str) -> str:
-    """Return the text as PostgreSQL and a provider take it: NUL and lone surrogates, which a terminal may give for bytes that are
-    no text (PEP 383), become U+FFFD."""
-    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
+    """Replace NUL and lone surrogates by U+FFFD: neither PostgreSQL nor a provider takes them.
+
+    A lone surrogate in an argument stands for a byte that is not valid UTF-8 (PEP 383).
+    """
+    return text if text.isprintable() else UNSTORABLE.sub("\ufffd", text)
 
 
 def is_visible(text: str) -> bool:
-    """Whether a reader sees anything of the text."""
+    """Whether the text has a character that a reader sees."""
     return _VISIBLE.search(text) is not None
 
 

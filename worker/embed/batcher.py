@@ -16,16 +16,16 @@ from typing import Generic, Protocol, TypeVar
 
 from worker.embed.request_size import Limits
 
-# Texts that a request takes of one document before it is another's turn, at most.
+# The most texts that a request takes from one document before the next document's turn.
 _QUANTUM = 32
 
 
 @dataclass(slots=True)
 class Entry:
-    """A text that waits, or is on its way. ``owner`` is who submitted it first: the one that pays for it.
+    """A text that waits, or is in a request. ``owner`` is the caller that submitted it first, which is charged for it.
 
-    ``most_beside`` is how many texts a request with this one may have; None: no fewer than others. ``strikes`` is for ``work``:
-    how often a request failed because of this text alone.
+    ``most_beside`` is how many texts a request with this one may have; None sets no limit of its own. ``work`` counts in
+    ``strikes`` how often a request failed because of this text alone.
     """
 
     digest: bytes
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What ``work`` says of a text that is to be asked for again, in a request of at most ``most`` texts (None: any)."""
+    """Result of ``work`` for a text that goes into another request, of at most ``most`` texts (None: no limit)."""
 
     most: int | None = None
 
@@ -186,7 +186,7 @@ class Batcher(Generic[_P]):
                 result = results.get(entry.digest)
                 if isinstance(result, Again) and entry.tickets:
                     entry.sent, entry.most_beside = False, result.most
-                    # Before the owner's other texts: what is known of this one soon helps them too.
+                    # Send this text before its owner's other texts, because its result also helps to size their requests.
                     self._queues.setdefault(entry.owner, deque()).appendleft(entry)
                     self._waiting += 1
                     self._waiting_bytes += entry.size
@@ -215,7 +215,7 @@ class Batcher(Generic[_P]):
         limits = self._limits()
         batch: list[Entry] = []
         size, most = 0, limits.texts
-        # So small a part that every waiting document is in the request, where it has room for that many.
+        # Take so few texts per document that every waiting document is in the request, if there is room for that many.
         quantum = max(1, min(_QUANTUM, limits.texts // max(1, len(self._queues))))
         served: set[Hashable] = set()
         passed_over: dict[Hashable, None] = {}

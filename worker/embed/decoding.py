@@ -19,22 +19,22 @@ from worker.domain.errors import ProviderUnusable, TextFailed, Unavailable
 from worker.domain.vectors import Vectors
 from worker.embed.refusals import is_web_page
 
-# Code of an ``Unavailable`` or ``ProviderUnusable`` that says that an answer with status 200 is no embeddings answer.
+# Error code for an answer with status 200 that is not an embeddings answer.
 UNREADABLE = "provider_answer"
 # The largest number that pgvector's halfvec holds (pgvector README, "Half-Precision Vectors": IEEE 754 half precision).
 LARGEST_HALF = 65504.0
-# In a column of type ``vector`` pgvector adds up squares in single precision, which end at 3e38.
+# For a column of type ``vector`` pgvector adds up squares in single precision, whose largest number is 3e38.
 LARGEST_SINGLE = 1e15
-# Of a shorter vector half precision would keep few digits, and of a far shorter one only zeros.
+# A vector shorter than this is scaled to length 1: half precision would keep few of its digits, or only zeros.
 _SHORT = 0.5
 
 
 class AnswerUnusable(ProviderUnusable):
-    """The provider worked on the request, so that it may be billed, and no answer to it can be used: a person must act."""
+    """The provider answered, so the request may be billed, but no such answer can be used: a person must act."""
 
 
 class VectorsMissing(TextFailed):
-    """An answer has another number of vectors than the request had texts: whose are missing, it does not say."""
+    """The answer has more or fewer vectors than the request had texts, so it is unknown which vector is whose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _parsed(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except ValueError:
-        # Python's servers write NaN and Infinity, which JSON does not have and the standard library reads.
+        # Servers in Python write NaN and Infinity. JSON does not have them, but Python's json module reads them.
         return json.loads(body)
 
 
@@ -129,7 +129,7 @@ def _checked(vectors: Sequence[Vectors | None], dimensions: int, largest: float,
     together = whole.astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("ij,ij->i", together, together)
-        # No number is larger than its vector's length, so this one sum tells nearly every vector to be sound.
+        # No number is larger than its vector's length, so this one sum proves nearly every vector usable.
         doubtful = np.flatnonzero(~((squares >= _SHORT**2) & (squares <= largest**2)))
     for number in doubtful.tolist():
         if number not in unusable:
@@ -140,7 +140,7 @@ def _checked(vectors: Sequence[Vectors | None], dimensions: int, largest: float,
 
 
 def _scaled(vector: Vectors, largest: float) -> tuple[str | None, Vectors]:
-    """What is wrong with a vector, or None; and the vector, of length 1 where it was shorter than ``_SHORT``."""
+    """Return what is wrong with a vector, or None; and the vector, scaled to length 1 if it was shorter than ``_SHORT``."""
     numbers = vector.astype(np.float64)
     if not np.isfinite(numbers).all():
         return "it has numbers that are NaN, infinite or null", vector

@@ -1,7 +1,7 @@
-"""The texts of a batch in requests that the provider takes: fewer texts where they are too many, parts where one is too long.
+"""Sends a batch in requests that the provider accepts: with fewer texts if there are too many, in parts if a text is too long.
 
-Only the provider's own tokenizer says how many tokens a text has. So no text is cut beforehand, and none silently: one is divided
-when the provider says that it is too long, or when one of no more tokens was too long before.
+Only the provider's own tokenizer knows how many tokens a text has. So a text is divided only after the provider refused it as
+too long, or refused a text with no more tokens before; and no text is cut silently.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from worker.embed.request_size import RequestSizer
 _SPACE = re.compile(r"\s")
 # Where to look for a space, of a text's length around its middle.
 _REACH = 0.1
-# Characters of a part that is divided no further: the smallest models take 128 tokens, and no tokenizer makes two of a character
-# of a script that it was trained on.
+# Characters of a part that is not divided further. The smallest models take 128 tokens, and a tokenizer makes at most two tokens
+# of a character of a script that it was trained on.
 _SHORTEST = 64
 
-# Texts, and for each the number of the text that it is, or is a part of -> a vector each, and what is wrong with some, by place.
+# Takes texts or parts of texts, and for each the number of its text. Returns one vector for each, and by its position what is
+# wrong with a vector.
 Embed = Callable[[Sequence[str], Sequence[int]], tuple[Vectors, Mapping[int, str]]]
 
 
 class _Part(NamedTuple):
-    """A text, or a part of it; ``number`` is the text's."""
+    """A text or a part of it. ``number`` is the position of the text in the batch."""
 
     number: int
     text: str
@@ -39,10 +40,10 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch, by the numbers of its texts.
+    """The results of a batch, by the numbers of its texts.
 
-    ``unusable`` says what is wrong with a text's vector. ``failure`` is what ended the work early: the request had the texts
-    ``failed``, and those ``unasked`` came after it.
+    ``unusable`` says what is wrong with a text's vector. ``failure`` is the error that ended the work early: ``failed`` are the
+    texts of that request, ``unasked`` those that were not sent because of it.
     """
 
     vectors: dict[int, Vectors] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Outcome:
 
 
 def embed_all(texts: Sequence[str], embed: Embed, max_tokens: int, sizer: RequestSizer) -> Outcome:
-    """Ask for all texts, in the requests that it takes.
+    """Have all texts embedded, in as many requests as that takes.
 
     A refused request is divided until what causes the refusal stands alone. A text that is too long is divided too, and so is
     one of more than ``max_tokens`` UTF-8 bytes that is refused for another reason: its vector is the mean of its parts', each
@@ -97,7 +98,7 @@ class _Work:
         self.outcome.vectors = {number: _mean(parts) for number, parts in self._found.items() if number not in left_out}
 
     def divided(self, part: _Part) -> list[_Part]:
-        """The part, or parts of it: each shorter than what was too long before."""
+        """Divide a part until each piece is shorter than any text that was refused as too long."""
         if about_tokens(part.text) < self._sizer.too_long() or len(part.text) <= _SHORTEST:
             return [part]
         return [smaller for half in halves(part.text) for smaller in self.divided(_Part(part.number, half))]

@@ -29,8 +29,8 @@ UNREACHABLE = "provider_unreachable"
 # Exceptions of httpx, by name: the client brings that library under one name or another, by its version.
 _NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout"})
 
-# How vectors are asked for, the cheapest first; None leaves ``encoding_format`` out. Some servers know no base64, a few take no
-# such field, and OpenRouter wants one.
+# Values of ``encoding_format``, the cheapest first; None leaves the field out. Some servers do not know base64, a few refuse the
+# field, and OpenRouter requires it.
 _ENCODINGS = ("base64", "float", None)
 
 
@@ -43,7 +43,10 @@ class TextTooLong(Rejected):
 
 
 class RequestTooLarge(Rejected):
-    """The texts are too many for one request, or too large together. ``most_texts``: what the provider says it takes."""
+    """The request has too many texts (``by_number``), or they are too large together.
+
+    ``most_texts`` is the number of texts that the provider takes, if its answer names one.
+    """
 
     def __init__(self, message: str, by_number: bool, most_texts: int | None = None) -> None:
         super().__init__("embedding_rejected", message)
@@ -84,7 +87,7 @@ class Answer:
 
 # Reading the certificates takes 25 ms of CPU: threads that begin together must not each make a client of the same kind.
 _making = threading.Lock()
-# By (address, model): the encoding that the provider takes, once an answer came or a refusal named it.
+# Per (address, model): the encoding that the provider takes, as soon as an answer or a refusal has shown it.
 _encodings: dict[tuple[str | None, str], str | None] = {}
 
 
@@ -123,7 +126,7 @@ def embed(texts: Sequence[str], model: Model) -> Answer:
         except openai.OpenAIError as error:
             refusal = _refusal(error)
             failures.append((error, refusal))
-            # What a server says of an encoding that it does not know may be anything, until it has taken one.
+            # Servers refuse an unknown encoding in many words, so before the first answer any refusal may be about the encoding.
             if refusal is None or not (refusal.kind is Kind.ENCODING or (refusal.kind is Kind.TEXT and not known)):
                 break
             continue
@@ -132,13 +135,13 @@ def embed(texts: Sequence[str], model: Model) -> Answer:
             log.info("the provider takes another encoding", extra={"model": model.name, "encoding": encoding or "none named"})
         _encodings[provider] = encoding
         return Answer(decoded.vectors, decoded.tokens, answer.response.headers, decoded.unusable)
-    # What was refused for its encoding in each of them says less than what was refused for something else.
+    # Prefer a refusal that is about something else than the encoding: it says more.
     cause, meaning = next((each for each in failures if each[1] is None or each[1].kind is not Kind.ENCODING), failures[0])
     raise _translate(cause, meaning, model, len(texts)) from cause
 
 
 def _post(texts: Sequence[str], model: Model, encoding: str | None) -> openai.HttpxBinaryResponseContent:
-    # Not by ``embeddings.create``: that looks at each text with ``typing``, which costs as much as all else here together.
+    # ``embeddings.create`` checks the type of each text, which costs as much as the rest of this function, so avoid it.
     return _client(model.api_key, model.base_url, model.timeout).post(
         "/embeddings",
         cast_to=openai.HttpxBinaryResponseContent,
@@ -154,7 +157,7 @@ def _refusal(error: openai.OpenAIError) -> Refusal | None:
 
 
 def _translate(error: openai.OpenAIError, refusal: Refusal | None, model: Model, texts: int) -> IngestError:
-    """The tree's error for the client's. The provider's own words may quote the input, so they are not passed on."""
+    """Turn the client's error into an ``IngestError``. The provider's words may quote the input, so they are not passed on."""
     if refusal is None or not isinstance(error, openai.APIStatusError):
         return _no_answer(error, model)
     status = f"HTTP {error.status_code}"

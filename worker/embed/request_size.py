@@ -1,4 +1,4 @@
-"""How large requests to one provider are, and how many are in flight, by what it has answered so far.
+"""Chooses the size and the number of concurrent requests to one provider, from its answers so far.
 
 A request that timed out may be billed and brings nothing, so requests begin small. They grow while answers come quickly, twofold
 or fourfold, so that a fast provider has full requests after two rounds. They shrink in proportion where answers are slow; a
@@ -12,10 +12,10 @@ import threading
 import time
 from dataclasses import dataclass
 
-# A request should take this part of its time-out, and no more than so many seconds: that is how long a short document waits
-# behind it. Both leave room for an answer that takes four times as long as the last one.
+# The longest that a request should take: this share of its time-out, and at most so many seconds, since a short document waits
+# behind it. The next answer may then take four times as long without a time-out.
 _SHARE_OF_TIMEOUT, _MOST_SECONDS = 0.25, 5.0
-# The first requests have an eighth of what one may have, but at most 8 texts, two at a time: 16 texts together.
+# The first requests have an eighth of the largest size, at most 8 texts each, and two are in flight: 16 texts together.
 _FIRST_SHARE, _FIRST_TEXTS, _FIRST_IN_FLIGHT = 1 / 8, 8, 2
 # Time-outs in a row, without any answer, after which the provider counts as away.
 AWAY_AFTER = 3
@@ -23,7 +23,7 @@ AWAY_AFTER = 3
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the next request may have: ``texts``, their UTF-8 bytes together, and requests ``in_flight`` with it."""
+    """Limits of the next request: its texts, their UTF-8 bytes together (``size``), and the requests in flight with it."""
 
     texts: int
     size: int
@@ -31,7 +31,7 @@ class Limits:
 
 
 class RequestSizer:
-    """One provider and model, in one process. Used by many threads at once.
+    """Sizes the requests to one provider and model in one process. Thread-safe.
 
     Args:
         texts: texts in a request, at most.
@@ -75,11 +75,11 @@ class RequestSizer:
                 self._in_flight = min(self._most.in_flight, grown)
 
     def timed_out(self, texts: int) -> bool:
-        """Learn from a request of so many texts that was not answered in time. True: the provider seems to be away."""
+        """Learn from a request of so many texts that timed out. Returns True if the provider seems to be away."""
         with self._lock:
             self._timeouts += 1
             if texts > 1:
-                # Of requests that were sent together, each reports the same slowness: the size is halved once for them.
+                # Requests that were sent together time out together, so halve the size only once for all of them.
                 self._share = max(1 / self._most.texts, min(self._share, texts / self._most.texts / 2))
             self._in_flight = max(1, self._in_flight // 2)
             return self._timeouts >= AWAY_AFTER
@@ -103,9 +103,12 @@ class RequestSizer:
             return self._answered_at > moment
 
     def too_long(self, tokens: float | None = None) -> float:
-        """The fewest tokens, by ``worker.embed.long_inputs.about_tokens``, of a text that was refused for its length.
+        """Return the estimated tokens of the shortest text that was refused for its length; infinity if there was none.
 
-        ``tokens``: a text of so many was refused now.
+        ``worker.embed.long_inputs.about_tokens`` makes the estimates.
+
+        Args:
+            tokens: the tokens of a text that was refused for its length just now.
         """
         with self._lock:
             if tokens is not None:

@@ -23,7 +23,7 @@ _LINE_PADDING = re.compile(r"(?<![ \t\xa0])[ \t\xa0]+(?=\n)")
 _PADDINGS = (" \n", "\t\n", "\xa0\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
-# Characters of a title, an author or a heading that are kept, and of a sentence for the user.
+# The longest title, author or heading that is kept, and the longest sentence for the user, in characters.
 _TITLE_LENGTH, _SENTENCE_LENGTH = 500, 300
 NO_METADATA = Metadata()
 
@@ -44,10 +44,10 @@ class Limits:
     max_chars_of_size: int = sys.maxsize
 
     def check(self, characters: int) -> None:
-        """Refuse a file that holds so many characters of text, if they are too many.
+        """Check that a file may hold so many characters of text.
 
         Raises:
-            Rejected: ``too_large``, or ``bomb`` where they are more than a file of its size may hold.
+            Rejected: ``too_large``, or ``bomb`` if a file of this size may not hold so many.
         """
         if characters > self.max_text_chars:
             raise Rejected("too_large", f"the file holds more than {self.max_text_chars} characters of text")
@@ -71,7 +71,7 @@ def clean(text: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """Return at most ``length`` characters of a text, cleaned: cut first, because what a cut leaves may end in a blank."""
+    """Return at most ``length`` characters of a text, cleaned. The cut comes first, because it may leave a space at the end."""
     return clean(clean(text)[:length])
 
 
@@ -186,7 +186,7 @@ class BlockBuilder:
         self._left_out += pieces
 
     def _cleaned(self, text: str) -> tuple[str, int]:
-        """The text as it may be stored, and how many pieces of data were left out of it."""
+        """Return the text as it can be stored, and how many pieces of data were left out of it."""
         cleaned = clean(text)
         if self._for_part:
             return cleaned, 0
@@ -194,13 +194,13 @@ class BlockBuilder:
         return (clean(rest), left_out) if left_out else (cleaned, 0)
 
     def _place(self, cleaned: str, before: str) -> int:
-        """Where in a cleaned text that goes on which stands behind ``before`` in the text as given."""
+        """The position in the cleaned text of what follows ``before`` in the original text."""
         at = len(self._cleaned(before)[0])
         return at + len(cleaned[at:]) - len(cleaned[at:].lstrip())
 
 
 def _rising(breaks: list[tuple[int, int]], length: int) -> tuple[tuple[int, int], ...]:
-    """The page breaks that have text on both sides: cleaning may have left a page of a paragraph without any."""
+    """The page breaks with text on both sides: cleaning may have removed all of a paragraph's text on one page."""
     kept: list[tuple[int, int]] = []
     for offset, page in breaks:
         # Of two breaks in one place, nothing stands on the page between them.

@@ -17,8 +17,8 @@ from worker.extract.docx_styles import Style, Styles, W, number, value_of
 
 LEVELS = 9
 _PLACE = re.compile("%([1-9])")
-# Characters of a label's template, and of a printed label: "CHAPTER XXXVIII – " has 18. Each list item repeats its label, so
-# that a small file of a long one would be a large text.
+# The longest template of a label, and the longest printed label, in characters: "CHAPTER XXXVIII – " has 18. Each list item
+# repeats the label, so a small file with a long one would become a large text.
 _LONGEST_TEMPLATE, _LONGEST_LABEL = 100, 30
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014")
 _SUFFIXES = {"nothing": "", "space": " "}

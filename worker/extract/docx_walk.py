@@ -42,7 +42,7 @@ class Source:
     notes: dict[tuple[str, str], tuple[Any, str]]
     limits: Limits
     read_docx: Callable[[IO[bytes]], None] | None
-    # Parts that were read: a reference that repeats, in one note after another too, repeats no text.
+    # The parts that were read. A second reference to one, also from another note, does not repeat its text.
     seen: set[str] = field(default_factory=set)
 
 

@@ -5,13 +5,13 @@ Left out are:
 * what follows the media type of a ``data:`` URI, as in Markdown, HTML and CSS;
 * a run of base64 that begins as a file of a known type does (a picture, a PDF, a ZIP, a font);
 * any other run of base64 of at least 1,024 characters that decodes and has the mix of letters and digits that data has;
-* lines of base64 of one length, as MIME and PEM write them, if together they are one of the two;
+* lines of base64 of one length, as MIME and PEM write them, if joined they are one of the two kinds of run above;
 * the lines of a uuencoded file.
 
-Kept are hashes, keys, tokens, addresses and words: the base64 of a 4,096-bit SSH key has 716 characters, a part of an address or
-of a JSON Web Token is recognised by what stands before it, and sequences of genes or hexadecimal digits have another mix.
+Hashes, keys, tokens, addresses and words are kept: the base64 of a 4,096-bit SSH key has only 716 characters, a part of an
+address or of a JSON Web Token is recognised by its context, and gene sequences or hexadecimal digits have another mix.
 
-Own code: no library that was looked at finds base64 in running text (the detectors for secrets look for short runs).
+This is not a library, because none that was tried finds base64 in running text (detectors of secrets look for short runs).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import re
 _DIGIT = "A-Za-z0-9+/_-"
 # The shortest run that is looked at closely; shorter than this is the smallest picture that shows anything.
 _SHORTEST = 64
-# From this length on a run needs no known beginning. PostgreSQL's full text search ignores words of twice this length.
+# A run of this length is data even without a known beginning. PostgreSQL's full text search ignores words of twice this length.
 _LONG = 1024
 # Characters before a run that are searched for the beginning of an address.
 _LOOK_BEHIND = 2_000
 _WORD_END = re.compile(r"[\s\"'<>(),|]")
 _RUN = re.compile(f"(?<![{_DIGIT}])[{_DIGIT}]{{{_SHORTEST},}}+={{0,2}}")
-# A whole line of base64 ends at white space, or where the text goes on that the data stands in.
+# After a whole line of base64 comes white space, or a character that ends the data in its surrounding text.
 _LINE_END = r"(?=[\s\"'()<>\\]|\Z)"
 _URI = re.compile(
     r"(?P<kept>data:(?:[\w.+-]{1,60}/[\w.+-]{1,100})?)(?:;[\w.=\"'+-]{1,100}){0,4}?;base64,"
@@ -47,8 +47,8 @@ _LINES = re.compile(
 _UUENCODED = re.compile(
     r"^(?P<kept>begin [0-7]{3,4} [^\n]{1,200}\n)(?:M[ -`]{60}[ \t]*\n)++(?:[!-L][ -`]{1,60}[ \t]*$\n?)?+", re.MULTILINE
 )
-# The base64 of how files of known types begin: PNG, JPEG, GIF, RIFF (WebP, WAV), PDF, ZIP and Office, gzip, OLE, TIFF, icons,
-# fonts, MP3, Ogg, SVG and other XML.
+# The base64 of the first bytes of known file types: PNG, JPEG, GIF, RIFF (WebP, WAV), PDF, ZIP and Office, gzip, OLE, TIFF,
+# icons, fonts, MP3, Ogg, SVG and other XML.
 _BEGINNINGS = (
     *("iVBORw0KGg", "/9j/", "R0lGOD", "UklGR", "JVBERi0", "UEsDB", "H4sI", "0M8R4KGxGuE", "SUkqA", "TU0AK", "AAABAA"),
     *("d09GR", "d09GM", "AAEAAAA", "T1RUTw", "SUQz", "T2dnU", "PHN2Zy", "PD94bWwg"),
@@ -92,9 +92,9 @@ def without_data(text: str) -> tuple[str, int]:
 
 
 def is_data(run: str) -> bool:
-    """Whether a run of base64 characters without blanks is a file of a known type, or long and of the mix that data has."""
+    """Whether a run of base64 characters without spaces is a file of a known type, or long and with the mix of data."""
     digits = run.translate(_STANDARD).rstrip("=")
-    # One character in the last group carries six bits, which are no byte.
+    # A last group of one character carries six bits, which is less than a byte.
     if len(digits) < _SHORTEST or len(digits) % 4 == 1 or not is_base64(digits):
         return False
     return (digits.startswith(_BEGINNINGS) and len(set(digits)) > 9) or (len(digits) >= _LONG and _is_mixed(digits))
@@ -127,7 +127,7 @@ def _is_part(text: str, start: int, end: int) -> bool:
 
 
 def _behind_data(lines: list[str]) -> str | None:
-    """What is kept of lines of base64: a last line that is none of the data; None if they are no data."""
+    """Return what is kept of lines of base64: the last line if it is not a part of the data; None if the lines are no data."""
     *full, last = [line.strip(" \t>") for line in lines]
     if len(set(map(len, full))) > 1:
         return None

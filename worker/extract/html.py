@@ -32,8 +32,8 @@ _INLINE_NAMES = """
 """
 _FLAT = frozenset(_FLAT_NAMES.split())
 _INLINE = frozenset(_INLINE_NAMES.split())
-# libxml2 keeps the attributes of a tag in a time that grows with the square of their number: 22,000 take 1.6 s. A real tag has
-# fewer than 50.
+# libxml2's time for the attributes of a tag grows with the square of their number: 22,000 take 1.6 s. A real tag has fewer than
+# 50.
 _MOST_ATTRIBUTES = 1_000
 # XML allows an empty <title/> or <script/>, which an HTML parser takes for the beginning of one that never ends.
 _SELF_CLOSED = re.compile(r"<(title|script|style|textarea|iframe|noframes|noembed|xmp)(\s[^<>]*)?/>", re.IGNORECASE)
@@ -98,24 +98,24 @@ def _parse(text: str) -> tuple[Any, bool]:
     return root, last is None or last.type != etree.ErrorTypes.ERR_RESOURCE_LIMIT
 
 
-class _Counter:
-    """A target for the parser, which then builds no tree and takes a time that grows with the length of the markup."""
+class _AttributeCounter:
+    """A parser target, with which lxml builds no tree and takes time linear in the length of the markup."""
 
     def start(self, _tag: str, attributes: Mapping[str, str]) -> None:
         if len(attributes) > _MOST_ATTRIBUTES:
             raise Rejected("too_large", f"a tag of the page has more than {_MOST_ATTRIBUTES} attributes")
 
     def close(self) -> None:
-        """Give nothing."""
+        """Return nothing: lxml requires this method."""
 
 
 def _refuse_many_attributes(data: bytes) -> None:
-    """Look at each tag before a tree is built of them.
+    """Refuse markup with a tag of too many attributes, before the tree is built.
 
     Raises:
-        Rejected: ``too_large``.
+        Rejected: ``too_large``, a tag has too many attributes.
     """
-    etree.fromstring(data, etree.HTMLParser(encoding="utf-8", huge_tree=True, no_network=True, target=_Counter()))
+    etree.fromstring(data, etree.HTMLParser(encoding="utf-8", huge_tree=True, no_network=True, target=_AttributeCounter()))
 
 
 def _flattened(tag: re.Match[str]) -> str:

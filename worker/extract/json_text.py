@@ -27,7 +27,7 @@ _LINE_CHARACTERS = 500
 _PROSE_CHARACTERS = 200
 # Deeper paths are shown without their middle, or else a file of brackets alone would be a text of quadratic length.
 _PATH_START, _PATH_END = 4, 12
-# A name longer than this is written in full once, and cut in the paths after that, or else a small file would be a large text.
+# A longer name is written in full only once, and cut in later paths, or else a small file would become a large text.
 _NAME_CHARACTERS = 60
 # The key under which notebooks and mails in JSON hold a picture or another file; SVG is text.
 _FILE_KEY = re.compile(r"(?:image/(?!svg)|audio/|video/|font/|application/(?:pdf|zip|octet-stream|vnd\.openxml))[\w.+-]*")
@@ -245,7 +245,7 @@ class _Writer:
         return ".".join(name if len(name) <= _NAME_CHARACTERS else self._shown(name) for name in names)
 
     def _shown(self, name: str) -> str:
-        """A long name in full where it is met first, else its beginning."""
+        """A long name: in full the first time, later only its beginning."""
         if name in self._long_names:
             return self._long_names[name]
         self._long_names[name] = f"{shortened_line(name[: 2 * _NAME_CHARACTERS], _NAME_CHARACTERS) or ''}…"

@@ -71,9 +71,9 @@ def extract(path: Path, limits: Limits) -> Extraction:
 
 
 class _Outline(StateBlock):
-    """Keeps what begins a block of the top level, and the text of a heading.
+    """Keeps only the tokens that begin a top-level block, and the text of headings.
 
-    A list of 400,000 items has millions of other tokens, of 300 bytes each.
+    All others are dropped: a list of 400,000 items has millions of them, of 300 bytes each.
     """
 
     def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
@@ -86,7 +86,7 @@ class _Outline(StateBlock):
 
 
 def _outline(source: str) -> list[Token]:
-    """The tokens that begin the blocks of the top level. Inline parsing is the costly half, and the source is what is kept."""
+    """The tokens that begin the top-level blocks. Inline parsing, the costly half, is skipped, since the text is the source."""
     parser = MarkdownIt("commonmark").enable("table")
     # CommonMark 2.3; the parser's own rule for it belongs to the step that is left out here.
     state = _Outline(source.replace("\0", "\ufffd"), parser, {}, [])

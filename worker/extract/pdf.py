@@ -94,7 +94,8 @@ def _read_all(document: pypdfium2.PdfDocument, limits: Limits) -> dict[int, _Pag
     """All pages by pdfium.
 
     Raises:
-        Rejected: ``bomb`` or ``too_large``, as soon as half of the text so far would be too much: headers and footers repeat.
+        Rejected: ``bomb`` or ``too_large``, as soon as half of the text so far is too much; the other half may be headers and
+            footers, which are removed later.
     """
     pages = {}
     characters = 0

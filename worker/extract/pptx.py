@@ -44,7 +44,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
     count = len(presentation.slides)
     if count > limits.max_pages:
         raise Rejected("too_many_pages", f"the file has more than {limits.max_pages} slides")
-    # Parts that were read: what refers to one more than once, a slide in the list of slides too, repeats no text.
+    # The parts that were read. A second reference to one, such as a slide that is listed twice, does not repeat its text.
     seen: set[str] = set()
     for number, slide in enumerate(presentation.slides, 1):
         if _was_seen(slide.part, seen):
@@ -71,7 +71,7 @@ def extract(path: Path, limits: Limits) -> Extraction:
 
 
 def _was_seen(part: Any, seen: set[str]) -> bool:
-    """Whether a part was read before; from now on it was."""
+    """Whether a part was read before. Marks it as read."""
     known = part.partname in seen
     seen.add(part.partname)
     return known

@@ -14,8 +14,8 @@ from worker.domain.text import Reading, assemble
 from worker.extract import registry
 from worker.extract.blocks import Limits
 
-# Reading that sleeps, or gets hardly any time of a busy machine, is ended after so many times its CPU limit of wall time, and
-# before Celery ends the task: that is after 25 minutes (worker.celery_config).
+# A reader that sleeps, or gets hardly any CPU on a busy machine, is ended after this many times its CPU limit of wall time. That
+# must come before Celery ends the task, after 25 minutes (worker.celery_config).
 WALL_FACTOR, LONGEST_WALL = 4, 23 * 60.0
 
 

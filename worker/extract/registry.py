@@ -37,7 +37,7 @@ class Format:
     text_suffixes: tuple[str, ...] = ()
 
     def most_characters(self, path: Path) -> int:
-        """How many characters of text an honest file of this format and this size holds, at most.
+        """Return the most characters of text that an honest file of this format and size holds.
 
         Packed formats repeat without taking bytes: a ZIP container may hold its unpacked bytes, and besides what it refers
         to more than once. Of 278 real files (tests/benchmarks/corpus.py) a DOCX has the most characters per byte of a file, 4.0,

@@ -32,13 +32,13 @@ from worker.extract.sandbox_wire import RefusedAnswer, decode_answer
 log = telemetry.get_logger(__name__)
 
 _START_SECONDS = 30.0
-# How long after the wall limit the server may take to say that the child is dead.
+# Seconds after the wall limit in which the server must report that the child is dead.
 _GRACE_SECONDS = 5.0
 _REPLY_BYTES = 4096
 _READ_BYTES = 1_048_576
 _NAME_CHARACTERS = 1000
 # If the child used more than this share of its memory limit, report the crash as out of memory. A buffer that grows by doubling
-# has a third of the limit when the limit refuses the next one.
+# may have only a third of the limit when the next doubling fails.
 _OUT_OF_MEMORY = 0.3
 # JSON writes a character in at most 6 bytes of ASCII; blocks and paths add their own.
 _ANSWER_BYTES_PER_CHARACTER = 6
@@ -238,7 +238,7 @@ def _verdict(answer: bytes, reply: dict[str, Any], order: Order) -> Reading:
     if reply["exit"] == -signal.SIGXCPU or reply["timed_out"] == "cpu":
         raise Rejected("timeout", f"reading the file takes more than {order.timeout:.0f} seconds of CPU time")
     if reply["timed_out"]:
-        # No verdict about the file: its reader was frozen, or had to share its processor with too many.
+        # This is no verdict about the file: its reader was frozen, or shared its CPU with too many processes.
         message = f"reading the file took more than {wall_timeout(order.timeout):.0f} seconds, and most of that was waiting"
         raise TransientError("timeout", message)
     if reply["exit"] != 0:

@@ -34,7 +34,7 @@ from worker.extract.warm_up import warm_up
 
 REQUEST_BYTES = 65_536
 _OPEN_FILES = 64
-# Seconds between two looks at a child's clock, at least.
+# The shortest time between two looks at a child's CPU clock, in seconds.
 _SHORTEST_WAIT = 0.01
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -111,14 +111,14 @@ def _serve(
 
 
 def _wait(child: int, control: socket.socket, seconds: float, deadline: float) -> Literal["exit", "cpu", "wall", "closed"]:
-    """Wait until the child ends, has had so many CPU seconds, has not ended at the deadline, or the worker closes the socket."""
+    """Wait until the child ends, has used ``seconds`` of CPU, reaches the deadline, or the worker closes the socket."""
     handle = os.pidfd_open(child)
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
         poll.register(control, select.POLLHUP)
         while True:
-            # The child can't use up its CPU time in less wall time than that, unless it has threads: RLIMIT_CPU ends those.
+            # Without threads, the child can't use up its CPU time in less wall time. RLIMIT_CPU ends a child with threads.
             cpu_left, wall_left = seconds - _cpu_seconds(child), deadline - time.monotonic()
             if cpu_left <= 0:
                 return "cpu"

@@ -17,12 +17,12 @@ from worker.domain.errors import NoText, PermanentError, Rejected, Unsupported
 from worker.domain.text import Metadata, Reading, Section, Span
 from worker.extract.blocks import clean, shortened_line
 
-# Characters of an error's code and message.
+# The longest code and the longest message of an error, in characters.
 _CODE, _MESSAGE = 40, 300
 
 
 class RefusedAnswer(Rejected):
-    """An answer that no honest child writes. ``field`` is the name of the field that is wrong, None for what is no answer."""
+    """An answer that no honest child writes. ``field`` names the wrong field; None if the answer can't be parsed at all."""
 
     def __init__(self, field: str | None) -> None:
         about = f" (the field {field!r} is not as it should be)" if field else ""
@@ -77,7 +77,7 @@ def decode_answer(data: bytes, max_text_chars: int, chunk_size: int) -> Reading:
 
 
 class _BadField(ValueError):
-    """A field of an answer does not hold what it should."""
+    """A field of an answer has a value of the wrong kind."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -86,7 +86,7 @@ class _BadField(ValueError):
 
 @contextmanager
 def _field(name: str) -> Iterator[None]:
-    """Name the field in what is raised about it.
+    """Turn any error in the block into one that names the field.
 
     Raises:
         _BadField: anything is wrong with the field.

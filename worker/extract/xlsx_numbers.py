@@ -32,7 +32,7 @@ _PERCENT_DECIMALS = re.compile(r"\.([0#?]+)")
 _MAX_CODE = 1000
 _MAX_DAY = 2_958_465  # 9999-12-31
 _DAY_SECONDS = 86_400
-# From here on Excel itself knows no more digits, and a number has up to 308 of them.
+# Excel itself keeps no digits beyond this, while a float may have 308 of them.
 _MOST_PERCENT = 1e15
 
 

@@ -1,4 +1,4 @@
-"""Tell lxml's errors about a file from its errors about the machine, which have the same type."""
+"""Distinguishes lxml's errors about a file from its out-of-memory error, which has the same type."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ _NO_MEMORY = 2
 
 
 def check_memory(error: Exception) -> None:
-    """Do nothing about an error of lxml, unless the parser ran out of memory.
+    """Check that an error is not lxml's way to say that it ran out of memory.
 
     Raises:
-        MemoryError: it did.
+        MemoryError: the parser ran out of memory.
     """
     if type(error).__module__.startswith("lxml") and getattr(error, "code", None) == _NO_MEMORY:
         raise MemoryError from error

@@ -56,15 +56,15 @@ class Patience:
     timeout: float = float("inf")
 
 
-# Documents are held meanwhile, and their leases renewed. Somebody waits for the answer to a query, and for that of a check.
+# A document can wait, since its lease is renewed meanwhile. A person waits for the answer to a query or a check.
 FOR_DOCUMENTS, FOR_QUERIES, FOR_CHECKS = Patience(90.0, 4), Patience(5.0, 2, 10.0), Patience(2.0, 1, 5.0)
-# A server may load a model that it was never asked for.
+# A server may have to load a model before its first answer, which takes longer than a check waits.
 FOR_NEW_MODELS = Patience(5.0, 2)
-# A text that may be the cause of a failure is asked for twice: it comes again in a smaller request.
+# The failures after which a request with a suspect text is not repeated: the text comes again in a smaller request.
 _FAILURES_OF_SUSPECTS = 2
 # Answers in a row that can't be read, or whose vectors can't be told apart: each may be billed.
 _UNREADABLE_ANSWERS = 2
-# The answer to it tells a text that a provider fails with from a provider that is away.
+# If the provider embeds this text, a failure is due to the other text; if not, the provider is away.
 _PROBE = "Is the provider there?"
 # Seconds; doubled with each failure, of which the upper half is random.
 _PAUSE, _LONGEST_PAUSE = 0.5, 20.0
@@ -96,7 +96,7 @@ def _limiter(account: str, settings: Settings, process_id: int) -> RateLimiter:
 
 @lru_cache(maxsize=8)
 def _sizer(account: str, settings: Settings, process_id: int) -> RequestSizer:
-    # By process, as ``_limiter``.
+    # Cached per process, as in ``_limiter``.
     return RequestSizer(
         min(settings.embedding_batch, MOST_INPUTS), MOST_BYTES, settings.embedding_in_flight, settings.embedding_timeout
     )
@@ -193,7 +193,7 @@ class Asking:
                 return request, answer
 
     def is_answering(self) -> bool:
-        """Whether the provider answers for another text than those that it has just failed with."""
+        """Whether the provider embeds ``_PROBE``, after it has failed with other texts."""
         bill = Bill(Asking(self.profile, self.settings, replace(FOR_CHECKS, timeout=float("inf"))), [None], Purpose.CHECK)
         try:
             _, unusable = bill.ask([_PROBE], [0])

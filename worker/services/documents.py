@@ -20,7 +20,8 @@ from worker.store.scoping import visible
 from worker.store.session import snapshot
 
 _PAGE = 500
-# Chunks of one page that are looked up for their vectors: some 30 ms. A document behind them has no count of its vectors.
+# The most chunks per page of rows that are looked up for their vectors, which takes about 30 ms. Documents beyond that get no
+# count of vectors.
 _MOST_COUNTED = 20_000
 
 
@@ -183,7 +184,7 @@ def _pages(condition: ColumnElement[bool], settings: Settings, with_progress: bo
 
 
 def _progress(connection: Connection, rows: Sequence[RowMapping]) -> dict[UUID, tuple[int | None, int]]:
-    """Of each row that is being embedded, the chunks that have a vector and all of them."""
+    """Per document that is being embedded, the number of chunks with a vector (None if not counted) and of all chunks."""
     working = {row["id"]: row["generation"] for row in rows if row["status"] in (Status.EXTRACTED, Status.EMBEDDING)}
     if not working:
         return {}
@@ -194,7 +195,7 @@ def _progress(connection: Connection, rows: Sequence[RowMapping]) -> dict[UUID, 
     ).all()
     profile = profiles.serving(connection)
     counted: dict[UUID, int] = {}
-    # The small ones first, so that one giant keeps no other from its count.
+    # Count the small documents first, so that a giant one does not use up the limit.
     for document_id, chunks in totals:
         if sum(counted.values()) + chunks <= _MOST_COUNTED:
             counted[document_id] = chunks

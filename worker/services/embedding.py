@@ -29,7 +29,7 @@ _PAGE, _MOST_OPEN = 512, 1024
 # Seconds that a document may take in one turn. In a pool of threads no time limit of Celery's applies; in a pool of processes
 # this ends before the soft one (worker.celery_config).
 LONGEST_TURN = 20 * 60.0
-# Nearly every text has one of these, which is cheaper to find than that nothing in it is visible.
+# Nearly every text has one of these characters, and finding one is cheaper than ``is_visible``.
 _PLAIN = re.compile("[0-9A-Za-z]")
 
 
@@ -88,12 +88,12 @@ def embed_document(document_id: UUID, settings: Settings) -> Result | None:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a reader sees nothing of the text: no provider has a meaning for it, and some refuse it."""
+    """Whether the text has no visible character. Its vector would mean nothing, and some providers refuse it."""
     return not _PLAIN.search(text) and not clean(text)
 
 
 def _leave_out(lease: Lease, blank: list[bytes], settings: Settings) -> None:
-    """Remove chunks without a visible character, which an earlier version has stored: nothing in them can be found.
+    """Remove chunks without a visible character, which an earlier version has stored and no search can find.
 
     Raises:
         Rejected: no other chunk is left.

@@ -91,7 +91,7 @@ def _wake(recorded: Iterable[RecordedHint], settings: Settings) -> int:
 
 
 def _judged(event: ReceivedEvent, message_id: str, settings: Settings) -> ReceivedEvent:
-    # The answer to the queue has the id as it came; a malformed message may have one that PostgreSQL can't store.
+    # A malformed message may have an id that PostgreSQL can't store. The answer to SQS still has the id as it came.
     message_id = UNSTORABLE.sub("\ufffd", message_id)
     if event.change is not None and settings.buckets and event.change.bucket not in settings.buckets:
         log.warning("event of a foreign bucket", extra={"code": _NOT_ALLOWED, "bucket": event.change.bucket})

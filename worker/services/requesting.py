@@ -32,7 +32,7 @@ log = telemetry.get_logger(__name__)
 
 # Seconds that vectors which are paid for wait for PostgreSQL to come back.
 _STORE_PATIENCE = 60.0
-# Requests that fail for one text alone, after which that text is taken to be the cause. Each may be billed.
+# Failed requests with one text alone, after which that text counts as the cause. Each of them may be billed.
 _STRIKES = 2
 
 _batchers: dict[tuple[int, int, Purpose, Settings], Batcher[Reservation]] = {}
@@ -88,11 +88,10 @@ def _unusable(entry: Entry, fault: str) -> Exception | Again:
 def _failed(
     asking: Asking, batch: Sequence[Entry], outcome: Outcome, error: Exception, begun: float
 ) -> dict[int, Exception | Again]:
-    """What follows for the texts of a request that failed, and for those that were not asked for because of it.
+    """Decide about the texts of a failed request, and about those that were not sent because of it.
 
-    A failure that follows one text is found by halving the requests that it is in. It counts as that text's own only when the
-    text fails alone, repeatedly, while the provider answers for another one; else every text meets the same error, as in an
-    outage.
+    Requests that fail are halved, which isolates a text that causes the failure. The failure counts as that text's own only if
+    the text fails alone, repeatedly, while the provider answers for another one; else all texts get the error, as in an outage.
     """
     unasked: dict[int, Exception | Again] = {number: Again(batch[number].most_beside) for number in outcome.unasked}
     if isinstance(error, TextFailed) and not isinstance(error, VectorsMissing):
@@ -126,8 +125,8 @@ def _failed_alone(entry: Entry, error: Exception) -> Exception | Again:
     if isinstance(error, VectorsMissing):
         return error
     if isinstance(error, TimedOut):
-        return TextFailed("embedding_timeout", f"{error}, for one text of this document alone, and does for others")
-    return TextFailed("embedding_failed", f"{error} for one text of this document alone, and works for others")
+        return TextFailed("embedding_timeout", f"{error} for one text of this document, and answers for others")
+    return TextFailed("embedding_failed", f"{error} for one text of this document, and works for others")
 
 
 def _store(asking: Asking, found: Mapping[bytes, Vectors], bill: Bill) -> None:

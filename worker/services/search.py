@@ -27,7 +27,7 @@ from worker.store.passages import passages
 from worker.store.profiles import Profile
 from worker.store.session import is_gone, snapshot
 
-# Characters of a query that are looked at: more says nothing more exactly, and a model with a short context refuses it.
+# Characters of a query that are used. A longer query finds nothing better, and a model with a short context refuses it.
 QUERY_LENGTH = 2000
 
 # The vector of a query by a profile: float32 of shape (dimensions,).
@@ -116,7 +116,7 @@ def search(
 
 
 def _vector(query: str, profile: Profile, settings: Settings, embed: EmbedQuery) -> Vectors:
-    """The query's vector, which has a direction: else each similarity would be NaN."""
+    """Embed the query. Refuses a vector without a direction (zero or NaN), with which each similarity would be NaN."""
     advice = "`--mode text` finds by words and needs no embedding provider"
     try:
         vector = embed(query, profile, settings)

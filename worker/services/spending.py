@@ -16,6 +16,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from worker.budget import Budget, read_budget
+from worker.contract import LOCAL_PROVIDER
 from worker.domain.errors import BudgetSpent, ProviderUnusable, RunSpent
 from worker.domain.spending import Purpose, Spent, spent
 from worker.embed.prices import price_of
@@ -23,9 +24,6 @@ from worker.settings import Settings
 from worker.store import fillings, spending
 from worker.store.profiles import Profile
 from worker.store.session import statements, transaction
-
-# The name under which the local stack's own model server is known (``infra.local.parts``).
-LOCAL_PROVIDER = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ def today(connection: Connection, settings: Settings) -> Today:
 
 
 def is_free(provider: str | None, price: Decimal | None) -> bool:
-    """Whether an abandoned request costs nothing for sure: the model of the local stack, or one with the price 0."""
+    """Whether a request can't be billed: it went to the local stack's model, or to a model with the price 0."""
     return provider == LOCAL_PROVIDER or price == 0
 
 

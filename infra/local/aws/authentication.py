@@ -201,7 +201,7 @@ def _version_4(
     canonical = AWSRequest(method=request.method, url=url, headers=dict(headers.items()))
     canonical.context |= {"timestamp": timestamp, "payload": payload}
     text = signer.string_to_sign(canonical, signer.canonical_request(canonical))
-    if not _equal(signer.signature(text, canonical), given):
+    if not is_equal(signer.signature(text, canonical), given):
         raise _mismatch()
     query, hoisted = _without_signature(request.query, _V4_QUERY)
     return Signature(service, payload, query, hoisted, given, timestamp, lambda text: signer.signature(text, canonical))
@@ -235,7 +235,7 @@ def _by_query_of_version_2(request: Request, keys: Keys, now: datetime, _: Calla
         signer_headers: Any = HTTPHeaders()
         for name, value in candidate.items():
             signer_headers[name] = _text(value)
-        if _equal(_Version2(keys, expires).get_signature(request.method, split, signer_headers), found["signature"]):
+        if is_equal(_Version2(keys, expires).get_signature(request.method, split, signer_headers), found["signature"]):
             return Signature("s3", UNSIGNED_PAYLOAD, query, hoisted)
     raise _mismatch()
 
@@ -262,7 +262,7 @@ def authenticate_policy(fields: dict[str, str], keys: Keys, now: datetime) -> No
     else:
         _check_key(fields.get("awsaccesskeyid", ""), keys)
         right, given = _Version2(keys).sign_string(policy), fields.get("signature", "")
-    if not _equal(right, given):
+    if not is_equal(right, given):
         raise _mismatch()
 
 
@@ -285,7 +285,7 @@ def _check_credential(credential: str, keys: Keys, timestamp: str) -> str:
 
 
 def _check_key(given: str, keys: Keys) -> None:
-    if not _equal(keys.access_key_id, given):
+    if not is_equal(keys.access_key_id, given):
         raise ApiError(403, "InvalidAccessKeyId", "The access key ID is not this stack's: `lex-ingest env` prints the right one.")
 
 
@@ -342,7 +342,8 @@ def _text(value: str) -> str:
         return value
 
 
-def _equal(right: str, given: str) -> bool:
+def is_equal(right: str, given: str) -> bool:
+    """Compare a secret with a client's text, in a time that does not tell how much of it is right."""
     return hmac.compare_digest(right.encode(), given.encode("utf-8", "surrogateescape"))
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from botocore.auth import STREAMING_UNSIGNED_PAYLOAD_TRAILER, UNSIGNED_PAYLOAD
 
-from infra.local.aws.authentication import Signature
+from infra.local.aws.authentication import Signature, is_equal
 from infra.local.aws.errors import ApiError
 from infra.local.aws.request import Request
 
@@ -71,7 +70,7 @@ def decode(body: bytes, request: Request, signature: Signature) -> tuple[bytes, 
         body, trailer = _chunks(body, request, signature)
     elif signature.payload.startswith("STREAMING-"):
         raise ApiError(501, "NotImplemented", f"The payload form {signature.payload} is not supported.")
-    elif signature.payload != UNSIGNED_PAYLOAD and not _same(hashlib.sha256(body).hexdigest(), signature.payload):
+    elif signature.payload != UNSIGNED_PAYLOAD and not is_equal(hashlib.sha256(body).hexdigest(), signature.payload):
         message = "The provided 'x-amz-content-sha256' header does not match what was computed."
         raise ApiError(400, "XAmzContentSHA256Mismatch", message)
     headers = {**request.headers, **signature.headers, **trailer}
@@ -149,7 +148,7 @@ def _chunk_header(stream: io.BytesIO) -> tuple[int, str]:
 def _check_link(kind: str, text: str, previous: str, given: str, signature: Signature) -> str:
     assert signature.sign is not None
     lines = (f"AWS4-HMAC-SHA256-{kind}", signature.timestamp, signature.scope, previous, text)
-    if not _same(signature.sign("\n".join(lines)), given):
+    if not is_equal(signature.sign("\n".join(lines)), given):
         raise ApiError(403, "SignatureDoesNotMatch", "The signature of a chunk does not match what was calculated.")
     return given
 
@@ -161,10 +160,6 @@ def _trailer(stream: io.BytesIO) -> dict[str, str]:
             name, _, value = line.partition(":")
             found[name.strip().lower()] = value.strip()
     return found
-
-
-def _same(right: str, given: str) -> bool:
-    return hmac.compare_digest(right.encode(), given.encode())
 
 
 def _too_large(limit: int) -> ApiError:
