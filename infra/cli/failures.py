@@ -119,7 +119,7 @@ def _of_system(error: BaseException) -> Failure | None:
         return Failure(f"The connection failed: {_first_line(error)} {_DOCTOR}", UNREACHABLE)
     if isinstance(error, OSError):
         if error.errno == errno.ENOSPC and error.filename is None:
-            return Failure("No space is left on the disk to which the command writes its output or its files.", FAILED)
+            return Failure("No space left on the disk to which the command writes its output or its files.", FAILED)
         where = "" if error.filename is None else f": {error.filename}"
         return Failure(f"{error.strerror or _first_line(error)}{where}", FAILED)
     if isinstance(error, MemoryError):
