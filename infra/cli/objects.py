@@ -41,8 +41,8 @@ def put(
     from infra.cli import bucket_check
 
     target = chosen_bucket(settings, bucket)
-    if full := full_disk(settings, data_dir):
-        tell(full)
+    disk = _DiskWatch(settings, data_dir)
+    disk.is_full()
     if not bucket_check.answers(target):
         tell("S3 has not answered within 2 s; trying again for 30 s")
     from infra.cli import uploads
@@ -56,13 +56,14 @@ def put(
     embedding = embedding_of((item.path for item in planned), settings)
     tell(embedding.line, style="bold yellow" if embedding.is_paid else None)
     with _bars() as progress:
-        etags = _upload(planned, target, progress, left_out)
+        etags = _upload(planned, target, progress, left_out, disk)
         if not wait:
             progress.stop()
             say(f"{len(etags):,} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
             _tell_what_was_left_out(left_out)
             return
-        rows = uploads.wait_for(etags, before, scope, settings, timeout, _shower(progress, len(etags), settings, data_dir))
+        show = _shower(progress, len(etags), settings, disk)
+        rows = uploads.wait_for(etags, before, scope, settings, timeout, show, disk.is_full)
     unfinished = {key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))}
     ended = [row for key, row in rows.items() if key not in unfinished]
     failed = [row for row in ended if row.status is not Status.INDEXED]
@@ -76,6 +77,21 @@ def put(
         raise typer.Exit(1)
 
 
+class _DiskWatch:
+    """Whether the disk of the local stack is full, which is told every ten seconds: what is uploaded then waits for space."""
+
+    def __init__(self, settings: Settings, data_dir: Path | None) -> None:
+        self._settings, self._data_dir = settings, data_dir
+        self._told_at = float("-inf")
+
+    def is_full(self) -> bool:
+        full = full_disk(self._settings, self._data_dir)
+        if full and time.monotonic() - self._told_at > _LINE_EVERY:
+            self._told_at = time.monotonic()
+            tell(full)
+        return full is not None
+
+
 def _bars() -> Progress:
     """Bars on a terminal; elsewhere nothing, for lines take their place."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -85,13 +101,13 @@ def _bars() -> Progress:
     return Progress(*columns, said, console=errors, disable=not errors.is_terminal)
 
 
-def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: list[str]) -> dict[str, str]:
+def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: list[str], disk: _DiskWatch) -> dict[str, str]:
     """Upload the files; the ETag of each that was uploaded. Why others were not is added to ``left_out``."""
     from infra.cli import uploads
 
     task = progress.add_task("uploading", total=len(planned), said="")
     etags = {}
-    for item, answer in uploads.upload_all(planned, bucket):
+    for item, answer in uploads.upload_all(planned, bucket, disk.is_full):
         progress.advance(task)
         if isinstance(answer, str):
             etags[item.key] = answer
@@ -101,7 +117,7 @@ def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: li
 
 
 def _shower(
-    progress: Progress, documents: int, settings: Settings, data_dir: Path | None
+    progress: Progress, documents: int, settings: Settings, disk: _DiskWatch
 ) -> Callable[[dict[str, DocumentStatus], int], None]:
     """How far the documents and their chunks are, shown at each poll: as bars, or as a line now and then."""
     from infra.cli.progress import ChunkProgress
@@ -117,8 +133,8 @@ def _shower(
         if progress.disable and time.monotonic() < line_at:
             return
         line_at = time.monotonic() + _LINE_EVERY
-        said = full_disk(settings, data_dir) or chunks.sentence()
-        said = said or ("" if done == documents or rows else "waiting for the events of the uploads")
+        disk.is_full()
+        said = chunks.sentence() or ("" if done == documents or rows else "waiting for the events of the uploads")
         progress.update(indexing, completed=done)
         progress.update(embedding, completed=chunks.embedded, total=chunks.total, said=said, visible=bool(chunks.total or said))
         if progress.disable:
