@@ -41,8 +41,8 @@ def put(
     from infra.cli import bucket_check
 
     target = chosen_bucket(settings, bucket)
-    if full := full_disk(settings, data_dir):
-        tell(full)
+    disk = _DiskWatch(settings, data_dir)
+    disk.is_full()
     if not bucket_check.answers(target):
         tell("S3 has not answered within 2 s; trying again for 30 s")
     from infra.cli import uploads
@@ -56,14 +56,14 @@ def put(
     embedding = estimate_embedding((item.path for item in planned), settings)
     tell(embedding.line, style="bold yellow" if embedding.is_paid else None)
     with _bars() as progress:
-        etags = _upload(planned, target, progress, left_out)
+        etags = _upload(planned, target, progress, left_out, disk)
         if not wait:
             progress.stop()
             say(f"{len(etags):,} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
             _tell_what_was_left_out(left_out)
             return
-        report = _progress_reporter(progress, len(etags), settings, data_dir)
-        rows = uploads.wait_for(etags, before, scope, settings, timeout, report)
+        report = _progress_reporter(progress, len(etags), settings, disk)
+        rows = uploads.wait_for(etags, before, scope, settings, timeout, report, disk.is_full)
     unfinished = {key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))}
     ended = [row for key, row in rows.items() if key not in unfinished]
     failed = [row for row in ended if row.status is not Status.INDEXED]
@@ -77,6 +77,21 @@ def put(
         raise typer.Exit(1)
 
 
+class _DiskWatch:
+    """Whether the disk of the local stack is full, which is told every ten seconds: what is uploaded then waits for space."""
+
+    def __init__(self, settings: Settings, data_dir: Path | None) -> None:
+        self._settings, self._data_dir = settings, data_dir
+        self._told_at = float("-inf")
+
+    def is_full(self) -> bool:
+        full = full_disk(self._settings, self._data_dir)
+        if full and time.monotonic() - self._told_at > _LINE_EVERY:
+            self._told_at = time.monotonic()
+            tell(full)
+        return full is not None
+
+
 def _bars() -> Progress:
     """Progress bars on a terminal. Elsewhere they print nothing, and ``_progress_reporter`` prints lines instead."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -86,13 +101,13 @@ def _bars() -> Progress:
     return Progress(*columns, said, console=errors, disable=not errors.is_terminal)
 
 
-def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: list[str]) -> dict[str, str]:
+def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: list[str], disk: _DiskWatch) -> dict[str, str]:
     """Upload the files. Returns the ETags by key; adds the files that failed, with the reason, to ``left_out``."""
     from infra.cli import uploads
 
     task = progress.add_task("uploading", total=len(planned), said="")
     etags = {}
-    for item, answer in uploads.upload_all(planned, bucket):
+    for item, answer in uploads.upload_all(planned, bucket, disk.is_full):
         progress.advance(task)
         if isinstance(answer, str):
             etags[item.key] = answer
@@ -102,7 +117,7 @@ def _upload(planned: list[Upload], bucket: str, progress: Progress, left_out: li
 
 
 def _progress_reporter(
-    progress: Progress, documents: int, settings: Settings, data_dir: Path | None
+    progress: Progress, documents: int, settings: Settings, disk: _DiskWatch
 ) -> Callable[[dict[str, DocumentStatus], int], None]:
     """Return a function that shows, at each poll, how many documents and chunks are done: as bars, or as a line per 10 s."""
     from infra.cli.progress import ChunkProgress
@@ -118,8 +133,8 @@ def _progress_reporter(
         if progress.disable and time.monotonic() < line_at:
             return
         line_at = time.monotonic() + _LINE_EVERY
-        said = full_disk(settings, data_dir) or chunks.sentence()
-        said = said or ("" if done == documents or rows else "waiting for the uploads' events")
+        disk.is_full()
+        said = chunks.sentence() or ("" if done == documents or rows else "waiting for the uploads' events")
         progress.update(indexing, completed=done)
         progress.update(embedding, completed=chunks.embedded, total=chunks.total, said=said, visible=bool(chunks.total or said))
         if progress.disable:

@@ -119,8 +119,19 @@ def _refusal_of(key: str) -> str | None:
     return f"a key has at most {_MOST_KEY_BYTES:,} bytes, and this one has {size:,}" if size > _MOST_KEY_BYTES else None
 
 
-def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload, str | Exception]]:
+def never() -> bool:
+    """Always False: nothing delays the uploads."""
+    return False
+
+
+def upload_all(
+    uploads: Sequence[Upload], bucket: str, is_held_up: Callable[[], bool] = never
+) -> Iterator[tuple[Upload, str | Exception]]:
     """Upload the files, eight at a time. Yields each file in order, with its ETag or with the error that is about it alone.
+
+    Args:
+        is_held_up: whether something is known, such as a full disk, that the uploads must wait for as long as it lasts. It is
+            asked in several threads, after an attempt that failed.
 
     Raises:
         ClientError: S3 refuses for a reason that concerns every file, such as the credentials.
@@ -143,7 +154,7 @@ def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload,
         try:
             with upload.path.open("rb"):
                 pass
-            return upload, patiently(lambda: send(upload))
+            return upload, patiently(lambda: send(upload), is_held_up=is_held_up)
         except OSError as error:
             return upload, error
         except ClientError as error:
@@ -159,15 +170,17 @@ def upload_all(uploads: Sequence[Upload], bucket: str) -> Iterator[tuple[Upload,
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def patiently(work: Callable[[], _Answer], patience: float = _PATIENCE) -> _Answer:
-    """Call ``work``, and repeat it for up to ``patience`` seconds while S3 or PostgreSQL is away."""
+def patiently(work: Callable[[], _Answer], patience: float = _PATIENCE, is_held_up: Callable[[], bool] = never) -> _Answer:
+    """Do it again while a part does not answer, for up to ``patience`` seconds after ``is_held_up`` was true the last time."""
     end = time.monotonic() + patience
     while True:
         try:
             return work()
         except (NoConnection, HTTPClientError, S3UploadFailedError, ClientError, DBAPIError) as error:
             is_passing = is_away(error) if isinstance(error, DBAPIError) else not _is_refusal(error)
-            if not is_passing or time.monotonic() + 0.5 > end:
+            if is_passing and is_held_up():
+                end = time.monotonic() + patience
+            elif not is_passing or time.monotonic() + 0.5 > end:
                 raise
             time.sleep(min(1.0, patience / 4))
 
@@ -206,11 +219,12 @@ def wait_for(
     settings: Settings,
     timeout: float,
     on_change: Callable[[dict[str, DocumentStatus], int], None],
+    is_held_up: Callable[[], bool] = never,
 ) -> dict[str, DocumentStatus]:
     """Poll until every uploaded key is done; returns the last state of each key that has a document.
 
-    At every poll ``on_change`` gets the states and the number of keys that are done. Every two seconds the states also have the
-    counts of chunks. After ``timeout`` seconds the states so far are returned.
+    ``on_change`` gets the states and how many are done, at every poll; every two seconds the states say how many chunks are
+    embedded. After ``timeout`` seconds it returns what there is. ``is_held_up``: as for ``upload_all``.
     """
     end = time.monotonic() + timeout
     count_at = 0.0
@@ -221,7 +235,8 @@ def wait_for(
         rows = patiently(
             lambda counted=with_progress: {  # type: ignore[misc]  # mypy knows no type for a lambda's default
                 row.key: row for row in statuses(scope, settings, keys=etags, with_progress=counted)
-            }
+            },
+            is_held_up=lambda: time.monotonic() < end and is_held_up(),
         )
         done = sum(is_done(row, etags[key], before.get(key)) for key, row in rows.items())
         on_change(rows, done)

@@ -97,6 +97,26 @@ def test_one_object_that_s3_refuses_does_not_stop_the_others_and_refused_credent
         list(uploads.upload_all(planned, settings.buckets[0]))
 
 
+def test_what_is_held_up_is_tried_again_for_as_long_as_that_lasts() -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    attempts = 0
+
+    def work() -> str:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 5:
+            raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+        return "done"
+
+    # No patience at all, so that only what holds it up keeps it trying.
+    assert uploads.patiently(work, 0, lambda: attempts < 5) == "done"
+    attempts = 0
+    with pytest.raises(EndpointConnectionError):
+        uploads.patiently(work, 0, lambda: attempts < 3)
+    assert attempts == 3
+
+
 def test_mistakes_have_their_codes(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     for paths, code in (

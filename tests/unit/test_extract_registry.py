@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import zipfile
@@ -128,6 +129,19 @@ def test_the_command_prints_blocks_and_refusals_as_json(tmp_path: Path) -> None:
     assert (run.returncode, run.stderr) == (1, "")
     assert [line.get("text") for line in lines] == ["Title", "Text.", None, None]
     assert (lines[2]["blocks"], lines[3]["code"]) == (2, "unsupported_type")
+
+
+def test_the_command_ends_quietly_where_its_output_is_closed(tmp_path: Path) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("\n\n".join(f"Paragraph {number}." for number in range(20_000)))
+    command = [sys.executable, "-m", "worker.extract", str(long)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.readline()
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == -signal.SIGPIPE
 
 
 def test_the_registry_itself_loads_no_parser() -> None:

@@ -46,7 +46,25 @@ def test_slow_answers_make_requests_smaller_until_one_takes_a_quarter_of_what_is
     for _ in range(20):
         texts = sizer.limits().texts
         sizer.answered(texts, texts * 1000, 0.5 * texts)
-    assert 2 <= sizer.limits().texts <= 5
+    assert 2 <= sizer.limits().texts <= 6
+
+
+@pytest.mark.parametrize("latency", [2.6, 4.0, 6.0, 12.0])
+def test_a_provider_that_is_slow_whatever_the_size_gets_large_requests_all_the_same(latency: float) -> None:
+    sizer = RequestSizer(TEXTS, SIZE, IN_FLIGHT, timeout=60.0)
+    for _ in range(60):
+        limits = sizer.limits()
+        sizer.answered(limits.texts, limits.size, latency + 0.001 * limits.texts)
+    assert sizer.limits() == Limits(TEXTS, SIZE, IN_FLIGHT)
+
+
+def test_requests_to_a_provider_that_computes_text_by_text_stay_near_their_goal() -> None:
+    sizer = RequestSizer(TEXTS, SIZE, IN_FLIGHT, timeout=60.0)
+    for number in range(100):
+        limits = sizer.limits()
+        sizer.answered(limits.texts, limits.size, 0.3 * limits.texts)
+        if number > 10:
+            assert 8 <= sizer.limits().texts <= 32
 
 
 def test_texts_that_are_slow_one_by_one_are_asked_for_one_by_one() -> None:

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 # The longest that a request should take: this share of its time-out, and at most so many seconds, since a short document waits
 # behind it. The next answer may then take four times as long without a time-out.
 _SHARE_OF_TIMEOUT, _MOST_SECONDS = 0.25, 5.0
-# The first requests have an eighth of the largest size, at most 8 texts each, and two are in flight: 16 texts together.
+# A provider with a long latency may take this part of the time-out.
+_MOST_OF_TIMEOUT = 0.5
+# How much two requests must differ in size for a comparison, and how far a request near its goal grows, so that they do.
+_STEP = 1.25
+# The first requests have an eighth of what one may have, but at most 8 texts, two at a time: 16 texts together.
 _FIRST_SHARE, _FIRST_TEXTS, _FIRST_IN_FLIGHT = 1 / 8, 8, 2
 # Time-outs in a row, without any answer, after which the provider counts as away.
 AWAY_AFTER = 3
@@ -42,7 +46,10 @@ class RequestSizer:
 
     def __init__(self, texts: int, size: int, in_flight: int, timeout: float) -> None:
         self._most = Limits(texts, size, in_flight)
-        self._goal = min(_SHARE_OF_TIMEOUT * timeout, _MOST_SECONDS)
+        self._least_goal, self._most_goal = min(_SHARE_OF_TIMEOUT * timeout, _MOST_SECONDS), _MOST_OF_TIMEOUT * timeout
+        # Seconds of an answer that do not depend on its size; and the size and the seconds of the last full request.
+        self._latency = 0.0
+        self._last: tuple[int, float] | None = None
         self._share = min(_FIRST_SHARE, _FIRST_TEXTS / texts)
         self._in_flight = min(_FIRST_IN_FLIGHT, in_flight)
         self._timeouts = 0
@@ -63,16 +70,31 @@ class RequestSizer:
         with self._lock:
             self._timeouts, self._answered_at = 0, time.monotonic()
             now = self._limits()
-            if seconds > self._goal:
+            # A request that was not full says nothing about a larger one.
+            is_full = 2 * texts > now.texts or 2 * size > now.size
+            if is_full:
+                self._compare(size, seconds)
+            goal = min(max(self._least_goal, 2 * self._latency), self._most_goal)
+            if seconds > goal:
                 if now.texts == 1:
                     self._in_flight = max(1, self._in_flight - 1)
-                self._share = max(1 / self._most.texts, self._share * max(0.5, self._goal / seconds))
-            # A request that was not full says nothing about a larger one.
-            elif seconds < self._goal / 2 and (2 * texts > now.texts or 2 * size > now.size):
-                very_quick = seconds < self._goal / 8
+                self._share = max(1 / self._most.texts, self._share * max(0.5, min(goal / seconds, 1 / _STEP)))
+            elif is_full and seconds < goal / 2:
+                very_quick = seconds < goal / 8
                 self._share = min(1.0, (4 if very_quick else 2) * self._share)
                 grown = 2 * self._in_flight if very_quick else self._in_flight + 1
                 self._in_flight = min(self._most.in_flight, grown)
+            elif is_full:
+                # By at least one text.
+                self._share = min(1.0, max(_STEP * self._share, self._share + 1 / self._most.texts))
+                if self._latency > seconds / 2:
+                    self._in_flight = min(self._most.in_flight, self._in_flight + 1)
+
+    def _compare(self, size: int, seconds: float) -> None:
+        if self._last is not None and not 1.01 / _STEP < size / self._last[0] < 0.99 * _STEP:
+            slope = max(0.0, (seconds - self._last[1]) / (size - self._last[0]))
+            self._latency = (self._latency + max(0.0, seconds - slope * size)) / 2
+        self._last = size, seconds
 
     def timed_out(self, texts: int) -> bool:
         """Learn from a request of so many texts that timed out. Returns True if the provider seems to be away."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -44,4 +45,6 @@ def _print(record: object) -> None:
 
 
 if __name__ == "__main__":
+    # `| head` closes the pipe early: the process then ends without a traceback, as other tools do.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())
