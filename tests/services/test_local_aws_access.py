@@ -149,6 +149,7 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused(stack: Stack, s3: Any
         {"Content-Length": str(len(second)), "content-length": "0"},
         {"Content-Length": "+4"},
         {"Content-Length": "-1"},
+        {"Content-Length": "9" * 5000},
         {"Transfer-Encoding": "chunked, identity"},
         {"Transfer-Encoding": "\x0bchunked"},
     ):
@@ -257,6 +258,18 @@ def test_a_form_that_nobody_signed_takes_no_memory(stack: Stack) -> None:
     endless = b"--b\r\n" + b"X-Header: x\r\n" * 100_000
     for body in (fields, unsigned, endless, b"x" * 2_000_000):
         assert send(stack, "POST", f"/{BUCKET}", headers, b"%x\r\n%s\r\n" % (len(body), body)).status in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "multipart/form-data; boundary*=utf-8''%E2%82%AC"},
+        {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": "9" * 5000},
+        {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": ""},
+    ],
+)
+def test_a_form_that_can_t_be_read_is_the_sender_s_fault(stack: Stack, headers: dict[str, str]) -> None:
+    assert send(stack, "POST", f"/{BUCKET}", headers, PLANT).status in (400, 403)
 
 
 @pytest.mark.parametrize("version", ["s3v4", "s3"])

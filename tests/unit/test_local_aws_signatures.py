@@ -137,7 +137,7 @@ def test_a_presigned_address_expires_and_is_not_for_the_future() -> None:
     assert refused(PRESIGNED, now=NOW - timedelta(minutes=16)) == (403, "AccessDenied")
 
 
-@pytest.mark.parametrize("expires", ["604801", "0", "-1", "1e3", "", "²"])
+@pytest.mark.parametrize("expires", ["604801", "0", "-1", "1e3", "", "²", "9" * 5000])
 def test_an_expiry_is_a_number_of_seconds_within_a_week(expires: str) -> None:
     request = changed(PRESIGNED, query=PRESIGNED.query.replace("=86400", f"={expires}"))
     assert refused(request) == (400, "AuthorizationQueryParametersError")
@@ -204,6 +204,12 @@ def test_a_url_of_either_version_serves_any_content_type_if_none_was_signed(sign
     assert refused(changed(with_type, headers={"content-type": "text/html"}), now=now) == (403, "SignatureDoesNotMatch")
 
 
+def test_an_expiry_of_version_2_is_a_number() -> None:
+    for expires in ("", "-1", "1e3", "²", "9" * 5000):
+        query = f"AWSAccessKeyId={KEYS.access_key_id}&Signature=x&Expires={expires}"
+        assert refused(Request("GET", "/documents/k", query, {"host": "127.0.0.1"})) == (403, "AccessDenied")
+
+
 def test_version_2_covers_what_changes_the_meaning_of_a_request() -> None:
     now = datetime.now(UTC)
     assert verified(presigned(HmacV1QueryAuth, url="http://127.0.0.1/documents/k?versionId=7"), now=now).query == "versionId=7"
@@ -212,7 +218,11 @@ def test_version_2_covers_what_changes_the_meaning_of_a_request() -> None:
     assert refused(changed(request, path="/documents/other"), now=now) == (403, "SignatureDoesNotMatch")
     for query in ("acl", "versionId=1", "x-amz-acl=public-read", "uploadId=1&partNumber=1"):
         assert refused(changed(request, query=f"{request.query}&{query}"), now=now) == (403, "SignatureDoesNotMatch")
-    for query in ("legal-hold", "retention", "encryption", "ownershipControls", "Expires=9999999999", "signature=x"):
+    # The last ones mean acl, tagging and versionId to what reads them.
+    for query in (
+        "legal-hold", "retention", "encryption", "ownershipControls", "Expires=9999999999", "signature=x",
+        "%61cl", "tag%67ing", "version%49d=1",
+    ):  # fmt: skip
         assert refused(changed(request, query=f"{request.query}&{query}"), now=now) == (403, "AccessDenied")
     assert refused(changed(request, headers={"x-amz-copy-source": "/b/k"}), now=now) == (403, "SignatureDoesNotMatch")
     assert refused(request, now=now + timedelta(hours=2)) == (403, "AccessDenied")

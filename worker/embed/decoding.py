@@ -25,6 +25,8 @@ UNREADABLE = "provider_answer"
 LARGEST_HALF = 65504.0
 # For a column of type ``vector`` pgvector adds up squares in single precision, whose largest number is 3e38.
 LARGEST_SINGLE = 1e15
+# No request has more tokens: 2048 texts of 1,000,000. A number beyond that is no count, and the ledger's columns end at 2^63.
+_MOST_TOKENS = 2_048_000_000
 # A vector shorter than this is scaled to length 1: half precision would keep few of its digits, or only zeros.
 _SHORT = 0.5
 
@@ -74,7 +76,7 @@ def read_answer(body: bytes, count: int, model: str, dimensions: int, largest: f
         indexes = [item.get("index") for item in items]
         vectors = [_vector(item.get("embedding")) for item in items]
         tokens = _tokens(answer.get("usage"))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         if is_web_page(body[:1000].decode(errors="replace")):
             raise AnswerUnusable(
                 UNREADABLE, "a web page came instead of an embeddings answer (HTTP 200): check OPENAI_BASE_URL and any proxy"
@@ -102,14 +104,19 @@ def _parsed(body: bytes) -> Any:
 
 def _tokens(usage: Any) -> int | None:
     tokens = usage.get("total_tokens", usage.get("prompt_tokens")) if isinstance(usage, dict) else None
-    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+    return tokens if type(tokens) is int and 0 <= tokens <= _MOST_TOKENS else None
 
 
 def _vector(value: Any) -> Vectors | None:
     if isinstance(value, str):
         return np.frombuffer(pybase64.b64decode(value, validate=True), dtype="<f4")
+    if not value:
+        return None
     # null within numbers becomes NaN.
-    return np.asarray(value, dtype=np.float32) if value else None
+    numbers = np.asarray(value, dtype=np.float32)
+    if numbers.ndim != 1:
+        raise ValueError("a vector is no list of numbers")
+    return numbers
 
 
 def _refuse_other_lengths(vectors: Sequence[Vectors | None], model: str, dimensions: int) -> None:

@@ -83,9 +83,9 @@ def read(stream: IO[bytes], length: int | None, content_type: str, bucket: str, 
         ApiError: the policy is missing, wrongly signed, expired or broken, or the form is not complete.
     """
     boundary = parse_options_header(content_type)[1].get("boundary", "")
-    if not boundary:
-        raise _malformed("The content type must be multipart/form-data with a boundary.")
-    form, decoder = _Form(bucket, keys, now), MultipartDecoder(boundary.encode("latin-1"), _BUFFER)
+    if not boundary or not boundary.isascii():
+        raise _malformed("The content type must be multipart/form-data with a boundary of ASCII characters.")
+    form, decoder = _Form(bucket, keys, now), MultipartDecoder(boundary.encode(), _BUFFER)
     name, filename, value, file = "", "", bytearray(), bytearray()
     found = False
     while True:

@@ -69,7 +69,7 @@ def parse(environ: WSGIEnvironment, port: int) -> Request:
         # wsgi.input_terminated says that werkzeug also reads the body as chunked.
         if headers["transfer-encoding"].lower() != "chunked" or "wsgi.input_terminated" not in environ:
             raise ApiError(501, "NotImplemented", "The only Transfer-Encoding that is understood is chunked.")
-    elif not headers.get("content-length", "0").isdecimal():
+    elif not (headers.get("content-length", "0").isdecimal() and len(headers.get("content-length", "0")) <= 20):
         raise malformed("Content-Length must be a number.")
     path, _, query = target.partition("?")
     try:
