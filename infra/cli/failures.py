@@ -130,7 +130,8 @@ def _of_system(error: BaseException) -> Failure | None:
 def _is(error: BaseException, module: str, *names: str) -> bool:
     """Whether the error is an instance of one of the module's classes. The module is not imported if it is not loaded."""
     loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(error, tuple(getattr(loaded, name) for name in names))
+    # A thread may be importing the module at this moment: it then lacks names, and has raised nothing.
+    return isinstance(error, tuple(found for name in names if (found := getattr(loaded, name, None))))
 
 
 def _first_line(error: BaseException) -> str:

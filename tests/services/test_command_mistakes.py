@@ -177,6 +177,19 @@ def test_a_closed_pipe_ends_the_command_quietly(settings: Settings, tmp_path: Pa
         assert process.wait(60) == 141
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["put", "--help"], ["--version"]])
+def test_a_pipe_that_was_closed_before_the_help_is_no_lost_connection(tmp_path: Path, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], cwd=tmp_path, env=variables({}), stdout=writer, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["--help"], ["--version"]])
 def test_an_output_that_can_t_be_written_is_told(settings: Settings, tmp_path: Path, arguments: list[str]) -> None:
     fill(settings, 1)
