@@ -226,6 +226,8 @@ _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full
 # The parameters of a URL's query that both redis-py and Celery take (Celery's page "Using Redis", "Connection"). Others that only
 # redis-py knows end Celery with a TypeError.
 _REDIS_PARAMETERS = frozenset({"ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+# The names that redis-py knows; it raises an error of its own for others, at the first connection.
+_CERTIFICATE_CHECKS = ("none", "optional", "required")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?")
 
 
@@ -281,6 +283,8 @@ def _database_url(value: str) -> str:
     for name in ("port", "connect_timeout"):
         if name in url.query and not re.fullmatch(r"[0-9]{1,5}", url.query[name]):
             raise ValueError(f"its {name} is not a number")
+    if not 1 <= int(url.query.get("port", "1")) <= 65535:
+        raise ValueError("its port is not a number from 1 to 65535")
     if url.query.get("sslmode", "prefer") not in _SSL_MODES:
         raise ValueError(f"its sslmode is none of {', '.join(_SSL_MODES)}")
     return value
@@ -294,6 +298,8 @@ def _redis_url(value: str) -> str:
         raise ValueError("its database is not a number")
     if set(url.query) - _REDIS_PARAMETERS or (url.query and not value.startswith("rediss:")):
         raise ValueError(f"its query may hold {', '.join(sorted(_REDIS_PARAMETERS))}, of rediss:// only")
+    if url.query.get("ssl_cert_reqs", "required") not in _CERTIFICATE_CHECKS:
+        raise ValueError(f"its ssl_cert_reqs is none of {', '.join(_CERTIFICATE_CHECKS)}")
     return value
 
 

@@ -24,6 +24,13 @@ _DATABASE_FORM = "DATABASE_URL can't be used: it must be of the form postgresql:
 _MIGRATE = "The database lacks a table or column of this version: run `lex-ingest migrate`."
 # PostgreSQL manual, "PostgreSQL Error Codes": undefined_table, undefined_column, undefined_function, undefined_object.
 _NOT_MIGRATED = frozenset({"42P01", "42703", "42883", "42704"})
+# What botocore says of AWS_ENDPOINT_URL, and what urllib.parse says for it of brackets and of characters like a full-width slash.
+_NO_ENDPOINT = (
+    "Invalid endpoint",
+    "Invalid IPv6 URL",
+    "contains invalid characters under NFKC",
+    "does not appear to be an IPv4 or IPv6",
+)
 # What the database's operator can change: insufficient_privilege, read_only_sql_transaction.
 _DATABASE_REFUSES = frozenset({"42501", "25006"})
 
@@ -96,7 +103,7 @@ def _of_s3(error: BaseException) -> Failure | None:
         return _of_s3_answer(error)
     if _is(error, "botocore.exceptions", "BotoCoreError"):
         return Failure(f"S3 can't be asked: {_first_line(error)} Check the AWS_* variables.", USAGE)
-    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+    if isinstance(error, ValueError) and any(words in str(error) for words in _NO_ENDPOINT):
         return Failure(f"AWS_ENDPOINT_URL can't be used: {_first_line(error)} It must be an http:// or https:// URL.", USAGE)
     return None
 

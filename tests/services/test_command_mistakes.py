@@ -86,7 +86,10 @@ BESIDE_A_SYSTEM: list[tuple[list[str | bytes], dict[str, str | None], int, str]]
     (["put", "file.txt"], {"BUCKET": "missing-bucket"}, 2, "There is no bucket 'missing-bucket'"),
     (["reconcile-bucket"], {"BUCKET": "missing-bucket"}, 2, "there is no bucket 'missing-bucket'"),
     (["put", "file.txt"], {"AWS_ENDPOINT_URL": DEAD_S3}, 3, "S3 does not answer"),
-    (["put", "file.txt"], {"AWS_ENDPOINT_URL": "nonsense"}, 2, "AWS_ENDPOINT_URL can't be used"),
+    *(
+        (["put", "file.txt"], {"AWS_ENDPOINT_URL": endpoint}, 2, "AWS_ENDPOINT_URL can't be used")
+        for endpoint in ("nonsense", "http://[", "http://[x]", "http://a\uff0fb")
+    ),
     (["put", "file.txt"], {"AWS_PROFILE": "nobody"}, 2, "nobody"),
     (["put", "nowhere.txt"], {}, 1, "There is no file or folder nowhere.txt."),
     (["put", b"\xff.txt"], {}, 1, "must be Unicode text"),

@@ -38,13 +38,15 @@ VALUES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "postgresql://u:a@b@h/d", "postgresql://u:a/b@h/d", "postgresql://u:a#b@h/d", "postgresql://u:a%b@h/d",
             "postgresql://u:p@h/a%00b", "postgresql://u:p@h/a b", "postgresql://u:p@h/d?sslmode=true", "postgresql://u:p@h/d?ssl=1",
             "postgresql://u:p@h/d?connect_timeout=soon", "postgresql://u:p@h/d?host", "postgresql://u:p@[::1/d", "postgresql://",
+            "postgresql://u@h/d?port=99999", "postgresql://u@h/d?port=0",
         ),
     ),
     "REDIS_URL": (
-        ("redis://:password@host:6379/0", "redis://h", "redis://h/", "rediss://u:p@h:1/15?ssl_cert_reqs=required"),
+        ("redis://:password@host:6379/0", "redis://h", "redis://h/", "rediss://u:p@h:1/15?ssl_cert_reqs=required", "rediss://h?ssl_cert_reqs=none"),
         (
             "nonsense", "http://h", "unix:///tmp/socket", "sentinel://h", "redis+socket:///tmp/socket", "redis://", "redis:///0",
             "redis://h/x", "redis://h/-1", "redis://h:x/0", "redis://h/0?db=1", "redis://h/0?ssl_cert_reqs=none", "redis://:a@b@h/0",
+            "rediss://h/0?ssl_cert_reqs=bogus",
         ),
     ),
     "BUCKET": (
