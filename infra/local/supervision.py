@@ -150,6 +150,11 @@ def stop(folder: Folder) -> bool:
     if head is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(head, signal.SIGTERM)
+    # A process that stands still by SIGSTOP is told nothing until it goes on.
+    for name in (KEEPER, SUPERVISOR, *names):
+        if (pid := child.recorded(folder.run, name)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
     # A part whose supervisor died has been told so by the kernel, and is let end by itself before it is killed.
     deadline = time.monotonic() + (PATIENCE if head is None else STOP)
     while any(child.recorded(folder.run, name) for name in names) and time.monotonic() < deadline:

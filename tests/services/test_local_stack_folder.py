@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from infra.local import child, keeper
 from infra.local.folder import ENTRIES, Folder, StackError, create
 from infra.local.stack import Stack, delete, down, find, up
+from infra.local.supervision import STOP
 from tests.support.local_stack import PARTS, answers, processes, until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
@@ -209,3 +211,17 @@ def test_an_up_that_waited_for_the_lock_of_a_folder_that_is_deleted_says_so(fold
         shutil.rmtree(folder)
     with pytest.raises(StackError, match="was deleted meanwhile"), Folder.locked(folder):
         pass
+
+
+@pytest.mark.parametrize("name", [child.SUPERVISOR, "valkey"])
+def test_a_stack_of_which_one_process_stands_still_is_stopped_as_any_other(folder: Path, name: str) -> None:
+    stack = up(folder, parts=("valkey",))
+    pid = child.recorded(Folder.load(folder).run, name)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    assert down(folder)
+    assert time.monotonic() - began < STOP / 2
+    assert stack.supervisor is not None
+    stack.supervisor.wait()
+    assert not processes(folder)
