@@ -391,7 +391,9 @@ def _events(system: System) -> Check:
         raise _aws_trouble(system, error, "SQS", "check QUEUE_URL, DEAD_LETTER_QUEUE_URL and the credentials") from None
     again = f"{system.command('put')} or {system.command('replay')}"
     advice = f"look at the dead letters and the handler's log; then {again} the keys that they name"
-    return Check("events", dead == 0, f"{waiting} events wait, {dead} dead letters", advice if dead else "")
+    return Check(
+        "events", dead == 0, f"{plural(waiting, 'event')} waiting, {plural(dead, 'dead letter')}", advice if dead else ""
+    )
 
 
 # The variables that may be the cause of a provider error, by the error's code.
@@ -489,7 +491,9 @@ def _budget(system: System) -> Check:
     with _connection(system) as connection:
         now = today(connection, settings)
     if now.budget is None or now.used is None or now.left is None:
-        return Check("budget", True, f"none is set; today {now.confirmed.tokens:,} tokens, {system.command('cost')} has more")
+        return Check(
+            "budget", True, f"none is set; today {plural(now.confirmed.tokens, 'token')}, {system.command('cost')} has more"
+        )
     found = f"{now.budget.say(now.used)} of {now.budget} today (UTC)"
     if now.left == 0:
         advice = "documents wait for midnight UTC; or raise LEX_INGEST_BUDGET_PER_DAY and restart the workers"

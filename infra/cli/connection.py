@@ -45,6 +45,11 @@ def data_dir_or_default(data_dir: Path | None) -> Path:
     return (data_dir or DEFAULT_DATA_DIR).absolute()
 
 
+def option_of(data_dir: Path | None) -> str:
+    """What a command that is shown to the user needs, so that it talks to the same stack: `` --data-dir D``, or nothing."""
+    return f" --data-dir {shlex.quote(str(data_dir))}" if data_dir is not None else ""
+
+
 def connect(data_dir: Path | None) -> Settings:
     """Return the settings of the system that the command talks to; boto3 and openai read the rest from ``os.environ``.
 
@@ -66,8 +71,9 @@ def connect(data_dir: Path | None) -> Settings:
     is_other = bool(url) and _database(url) != _database(known.get("DATABASE_URL", ""))
     if data_dir is not None:
         if stack is None:
-            start = f"lex-ingest up --detach --data-dir {shlex.quote(str(data_dir))}"
-            raise NoStackError(f"No stack is running in {data_dir}: start one with `{start}`.")
+            raise NoStackError(
+                f"No stack is running in {data_dir}: start one with `lex-ingest up --detach{option_of(data_dir)}`."
+            )
         if is_other:
             tell(f"lex-ingest: talks to the stack in {folder} (--data-dir), not to the database {_named(url)} (DATABASE_URL).")
         _use(stack)

@@ -146,7 +146,7 @@ def _unconfirmed(found: Cost) -> str:
 
 def _today(found: Cost) -> str:
     now = found.today
-    said = f"today ({now.day}, UTC): {now.confirmed.tokens:,} tokens, {_money(now.confirmed)} USD"
+    said = f"today ({now.day}, UTC): {plural(now.confirmed.tokens, 'token')}, {_money(now.confirmed)} USD"
     if now.budget is None or now.used is None or now.left is None:
         return f"{said}; no budget is set (LEX_INGEST_BUDGET_PER_DAY)"
     end = f"{now.budget.say(now.left)} left" if now.left else "used up: documents wait until midnight UTC"

@@ -127,7 +127,7 @@ class _Summary:
             waiting = "REDIS_URL is not set" if not self._settings.redis_url else "Redis does not answer"
         else:
             waiting = ", ".join(f"{name} {length}" for name, length in queues.items())
-        yield f"\n{counts}"
+        yield f"\n{counts}" if self.documents else counts
         yield f"queues: {waiting}"
         load = self._load()
         busy = None if load is None else load.sentence(self._total - self._embedded)
@@ -210,7 +210,8 @@ def _watch(rows: Any, scope: Scope, settings: Settings) -> None:
         while True:
             found = list(rows())
             progress.look(found)
-            live.update(_screenful(found, progress.sentence(), len(scope.buckets) > 1), refresh=True)
+            sentence = progress.sentence() if found else "no documents yet; Ctrl-C ends the waiting for some"
+            live.update(_screenful(found, sentence, len(scope.buckets) > 1), refresh=True)
             if found and all(row.status in TERMINAL for row in found):
                 break
             time.sleep(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import logging
 import os
 import select
@@ -37,6 +38,8 @@ _NULL = os.open(os.devnull, os.O_WRONLY)
 _was_null = {descriptor: os.path.sameopenfile(descriptor, _NULL) for descriptor in (1, 2)}
 # Whether tracebacks and logs are shown. A global, since it is needed after typer's context of the option is gone.
 _debug = False
+# Copies of standard output and standard error. rich, which prints the help, puts /dev/null in the place of a closed pipe.
+_outputs: list[int] = []
 
 
 class _Command(TyperCommand):
@@ -86,6 +89,9 @@ def _register() -> None:
         for command in group.registered_commands:
             name = command.name or getattr(command.callback, "__name__", "").replace("_", "-")
             command.cls, command.epilog = _Command, f"Example: {EXAMPLES[prefix + name]}"
+            # Typer keeps the line ends of all paragraphs but the first, which are right for no terminal but the author's.
+            paragraphs = inspect.cleandoc(command.help or getattr(command.callback, "__doc__", None) or "").split("\n\n")
+            command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 _register()
@@ -93,6 +99,7 @@ _register()
 
 def main() -> NoReturn:
     """Run the program, and end the process with its exit code."""
+    _outputs[:] = os.dup(1), os.dup(2)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # From here on Ctrl-C raises KeyboardInterrupt, so that commands can clean up.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,7 +119,7 @@ def _end_of(error: BaseException) -> int:
     if isinstance(error, SystemExit) and isinstance(error.__context__, OSError) and error.__context__.errno == errno.EPIPE:
         # Typer exits so for every EPIPE: of a closed output, but also of a lost network connection.
         error = error.__context__
-    if isinstance(error, BrokenPipeError) and (_is_closed_pipe(1) or _is_closed_pipe(2)):
+    if isinstance(error, BrokenPipeError) and any(map(_is_closed_pipe, _outputs)):
         return PIPE_CLOSED
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED if error.code else DONE
@@ -122,7 +129,9 @@ def _end_of(error: BaseException) -> int:
     if _debug and not isinstance(error, (typer.Abort, typer.TyperException)):
         traceback.print_exception(error)
     if isinstance(error, typer.Abort):
-        return _tell("There was no answer to the question, so nothing was done. --yes answers it.", FAILED)
+        if isinstance(error.__context__, EOFError):
+            return _tell("There was no answer to the question, so nothing was done. An option answers it: see --help.", FAILED)
+        return _tell("The answer was no, so nothing was done.", FAILED)
     if isinstance(error, typer.TyperException):
         return _tell_of_usage(error)
     failure = failure_of(error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.connection import Bucket, DataDir, chosen_bucket, connect, full_disk
+from infra.cli.connection import Bucket, DataDir, chosen_bucket, connect, full_disk, option_of
 from infra.cli.output import errors, say, tell, visible_key, visible_line
 from worker.domain.plurals import plural
 
@@ -50,6 +50,8 @@ def put(
     from worker.domain.document import Status
     from worker.domain.scope import Scope
 
+    option = option_of(data_dir)
+    watch = f"`lex-ingest status --watch{option}`"
     scope = Scope((target,), (prefix,))
     planned, left_out = uploads.plan(paths, prefix)
     before = uploads.known_before([item.key for item in planned], scope, settings) if wait else {}
@@ -59,11 +61,16 @@ def put(
         etags = _upload(planned, target, progress, left_out, disk)
         if not wait:
             progress.stop()
-            say(f"{len(etags):,} uploaded to {target}; `lex-ingest status --watch` shows how they come along")
+            say(f"{plural(len(etags), 'file')} uploaded to {target}; {watch} shows the progress")
             _tell_what_was_left_out(left_out)
             return
         report = _progress_reporter(progress, len(etags), settings, disk)
-        rows = uploads.wait_for(etags, before, scope, settings, timeout, report, disk.is_full)
+        try:
+            rows = uploads.wait_for(etags, before, scope, settings, timeout, report, disk.is_full)
+        except KeyboardInterrupt:
+            progress.stop()
+            tell(f"no longer waiting: the uploaded files are processed all the same; {watch} shows the progress")
+            raise
     unfinished = {key for key, etag in etags.items() if key not in rows or not uploads.is_done(rows[key], etag, before.get(key))}
     ended = [row for key, row in rows.items() if key not in unfinished]
     failed = [row for row in ended if row.status is not Status.INDEXED]
@@ -71,7 +78,9 @@ def put(
     for row in failed:
         say(f"  {row.status} {visible_key(row.key)}: {visible_line(row.error or '')}")
     if unfinished:
-        tell(f"not done after {timeout:g} s; `lex-ingest status` says what they wait for, `lex-ingest doctor` says why")
+        tell(
+            f"not done after {timeout:g} s; `lex-ingest status{option}` says what they wait for, `lex-ingest doctor{option}` says why"
+        )
     _tell_what_was_left_out(left_out)
     if unfinished or any(row.status is Status.FAILED for row in failed):
         raise typer.Exit(1)

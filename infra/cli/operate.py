@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from typing import Annotated
 
 import typer
 
-from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect, data_dir_or_default
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect, data_dir_or_default, option_of
 from infra.cli.documents import Json, parse_status
 from infra.cli.output import console, json_line, say, tell, visible_key
 from worker.domain.plurals import plural
@@ -56,7 +55,7 @@ def replay(
         raise typer.Exit(1)
     if not as_json:
         what = visible_key(key) if key is not None and number == 1 else plural(number, "document")
-        say(f"replaying {what}; `lex-ingest status --watch` shows the progress")
+        say(f"replaying {what}; `lex-ingest status --watch{option_of(data_dir)}` shows the progress")
 
 
 def purge(
@@ -84,7 +83,7 @@ def purge(
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False, data_dir: DataDir = None
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False, data_dir: DataDir = None
 ) -> None:
     """Check each part, and say what to do about what is wrong."""
     settings = connect(data_dir)
@@ -94,7 +93,7 @@ def doctor(
     from infra.local.stack import find
 
     folder = data_dir_or_default(data_dir)
-    option = f" --data-dir {shlex.quote(str(data_dir))}" if folder != data_dir_or_default(None) else ""
+    option = option_of(data_dir) if folder != data_dir_or_default(None) else ""
     bad = False
     for check in run_checks(settings, find(folder), option):
         bad = bad or not check.ok

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect
+from infra.cli.connection import Bucket, DataDir, chosen_buckets, connect, option_of
 from infra.cli.documents import Json
 from infra.cli.output import console, json_line, say, tell, visible_key, visible_text
 
@@ -56,7 +56,7 @@ def search(
     elif hits:
         print_hits(hits, with_bucket=len(scope.buckets) > 1)
     else:
-        _say_why(scope, settings, filters)
+        _say_why(scope, settings, filters, option_of(data_dir))
 
 
 def _mode(name: str) -> Mode:
@@ -120,14 +120,14 @@ def _time(value: str | None, option: str) -> datetime | None:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def _say_why(scope: Scope, settings: Settings, filters: Filters) -> None:
+def _say_why(scope: Scope, settings: Settings, filters: Filters, option: str) -> None:
     """What to do about an empty answer."""
     from worker.services.documents import statuses
 
     if filters.key is not None and not any(statuses(scope, settings, key=filters.key)):
         tell(f"no document has the key {visible_key(filters.key)}")
         raise typer.Exit(1)
-    say("nothing found: `lex-ingest status` shows what is in the index")
+    say(f"nothing found: `lex-ingest status{option}` shows what is in the index")
 
 
 def print_hits(hits: list[Hit], with_bucket: bool = False) -> None:

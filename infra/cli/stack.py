@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from infra.cli.connection import DataDir, NoStackError, data_dir_or_default
+from infra.cli.connection import DataDir, NoStackError, data_dir_or_default, option_of
 from infra.cli.step_display import StepDisplay
 from worker.contract import LOCAL_PROVIDER
 from worker.settings import Settings
@@ -132,7 +132,7 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 
 def _how_to_go_on(folder: Path, data_dir: Path | None, detached: bool) -> str:
-    option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
+    option = option_of(data_dir)
     stop = f"lex-ingest down{option}" if detached else "Ctrl-C"
     return f"""\
   put documents   lex-ingest put PATH --wait{option}
@@ -232,8 +232,7 @@ def _running(data_dir: Path | None) -> Stack:
     folder = data_dir_or_default(data_dir)
     stack = find(folder)
     if stack is None:
-        option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
-        raise NoStackError(f"No stack is running in {folder}: start one with `lex-ingest up --detach{option}`.")
+        raise NoStackError(f"No stack is running in {folder}: start one with `lex-ingest up --detach{option_of(data_dir)}`.")
     return stack
 
 

@@ -6,7 +6,9 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ import boto3
 import pytest
 
 from infra.cli import prices
+from infra.cli.connection import option_of
 from tests.support.command_line import PROGRAM, mistake, run, variables
 from tests.support.documents import TIDE, execute, put_and_tell, run_stages, status_of
 from tests.support.load_server import server_that_answers
@@ -161,7 +164,7 @@ def test_put_says_which_model_embeds_and_what_that_is_expected_to_cost(settings:
 
     def said(**changes: str) -> str:
         done = run(tmp_path, ["put", "note.txt"], changes)
-        assert done.stdout.startswith("1 uploaded to ")
+        assert done.stdout.startswith("1 file uploaded to ")
         return done.stderr
 
     at = f"embeddings: words at {settings.openai_base_url}, about 1,111,112 tokens by the files' sizes"
@@ -233,3 +236,42 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:
         return b""
+
+
+def test_ctrl_c_while_put_waits_says_that_the_work_goes_on(settings: Settings, tmp_path: Path) -> None:
+    with (
+        waiting_put(settings, tmp_path) as (command, environment, _),
+        subprocess.Popen(
+            [*command, "--timeout", "60"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stderr is not None
+        while "0 of 1 document" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("no longer waiting: what was uploaded is worked on all the same; `lex-ingest status")
+
+
+def test_an_empty_system_is_told_in_words(settings: Settings, tmp_path: Path) -> None:
+    assert run(tmp_path, ["status"]).stdout.startswith("no documents\nqueues: ")
+    with subprocess.Popen(
+        [*PROGRAM, "status", "--watch"], cwd=tmp_path, env=variables({}), stdout=subprocess.PIPE, text=True
+    ) as process:
+        # Into a pipe rich prints when the watching ends.
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert "no documents yet" in process.stdout.read()
+    assert process.returncode == 130
+
+
+def test_a_command_that_is_shown_names_the_same_stack() -> None:
+    assert option_of(None) == ""
+    assert option_of(Path("my stack")) == " --data-dir 'my stack'"

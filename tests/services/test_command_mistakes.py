@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from infra.local.folder import Folder, create
 from tests.conftest import wait_until
 from tests.support.command_line import PROGRAM, mistake, run, variables
 from tests.support.documents import execute
@@ -180,17 +182,45 @@ def test_a_closed_pipe_ends_the_command_quietly(settings: Settings, tmp_path: Pa
         assert process.wait(60) == 141
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["put", "--help"], ["--version"]])
-def test_a_pipe_that_was_closed_before_the_help_is_no_lost_connection(tmp_path: Path, arguments: list[str]) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
+@pytest.mark.parametrize("arguments", [["--help"], ["put", "-h"], ["--version"]])
+def test_a_pipe_that_was_closed_before_the_first_line_is_no_lost_connection(tmp_path: Path, arguments: list[str]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
     try:
         done = subprocess.run(
-            [*PROGRAM, *arguments], cwd=tmp_path, env=variables({}), stdout=writer, stderr=subprocess.PIPE, check=False
+            [*PROGRAM, *arguments], cwd=tmp_path, env=variables(NOTHING), stdout=theirs, stderr=subprocess.PIPE, check=False
         )
     finally:
-        os.close(writer)
+        os.close(theirs)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"), [(b"n\n", "The answer was no, so nothing was done."), (b"\x04", "There was no answer to the question")]
+)
+def test_a_question_that_is_answered_with_no_is_told_apart_from_one_without_an_answer(
+    tmp_path: Path, typed: bytes, words: str
+) -> None:
+    create(tmp_path / "stack")
+    Folder.load(tmp_path / "stack").save()
+    ours, theirs = pty.openpty()
+    command = [*PROGRAM, "down", "--delete", "--data-dir", str(tmp_path / "stack")]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=variables(NOTHING), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(theirs)
+        os.write(ours, typed)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    os.close(ours)
+    assert process.returncode == 1
+    assert words in said
+    assert (tmp_path / "stack").is_dir()
+
+
+def test_the_help_of_a_command_breaks_its_lines_only_where_the_terminal_does(tmp_path: Path) -> None:
+    wide = run(tmp_path, ["put", "--help"], {**NOTHING, "COLUMNS": "300"}).stdout.splitlines()
+    assert any("It says first which model" in line and "is no failure." in line for line in wide)
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["--help"], ["--version"]])
