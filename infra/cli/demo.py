@@ -30,7 +30,7 @@ def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the stack runn
 
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=".lex-ingest-demo-", dir=Path.cwd()))
-    good = False
+    good = is_interrupted = False
     try:
         heading("1. a local stack: PostgreSQL + pgvector, Valkey, S3 and SQS, an embedding model, a Celery worker")
         running = stack.up(
@@ -42,10 +42,14 @@ def demo(keep: Annotated[bool, typer.Option("--keep", help="Leave the stack runn
         )
         good = _run(running)
         heading(f"done in {time.monotonic() - started:.0f} s")
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
     finally:
         if not keep:
             stack.down(folder)
-            if good:
+            # After a failure the logs stay.
+            if good or is_interrupted:
                 shutil.rmtree(folder, ignore_errors=True)
     _say_how_to_go_on(folder if keep else None)
     if not good:

@@ -107,7 +107,7 @@ def prepare(folder: Folder) -> None:
     """Create the cluster where there is none yet.
 
     Raises:
-        StackError: its user can't reach the binaries or the data folder, or initdb failed.
+        StackError: its user has no name or can't reach the binaries or the data folder, or initdb failed.
     """
     home = folder.path / "postgres"
     home.mkdir(mode=0o700, exist_ok=True)
@@ -118,6 +118,15 @@ def prepare(folder: Folder) -> None:
     data, new, password = home / "data", home / "new", home / "password"
     if data.exists():
         return
+    # initdb looks the name up, though it needs none.
+    user = os.geteuid()
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        raise StackError(
+            f"PostgreSQL can't be set up by the user {user}, who has no name: add a line for it to /etc/passwd,"
+            " or run as a user that has one."
+        ) from None
     # Left by an initdb that was interrupted. The rename below makes a cluster appear whole or not at all.
     shutil.rmtree(new, ignore_errors=True)
     write_private(password, _password(folder, SUPERUSER))

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from infra.local import postgres
+from infra.local.folder import Folder, StackError, create
 from infra.local.stack import Stack
 from tests.support.local_stack import answers, processes
 
@@ -26,6 +28,18 @@ def test_under_root_a_closed_parent_folder_works_and_its_mode_stays(tmp_path: Pa
     assert uid != "0"
     assert closed.stat().st_mode & 0o777 == 0o700
     assert closed.stat().st_uid == 0
+
+
+def test_a_user_without_a_name_is_told_what_postgresql_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path / "d")
+
+    def unknown(user: int) -> NoReturn:
+        raise KeyError(user)
+
+    monkeypatch.setattr(postgres.os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(postgres.pwd, "getpwuid", unknown)
+    with pytest.raises(StackError, match="user 12345, who has no name: add a line for it to /etc/passwd"):
+        postgres.prepare(Folder.load(tmp_path / "d"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to change to another user")
