@@ -33,9 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_NULL = os.open(os.devnull, os.O_WRONLY)
-# By descriptor: whether the caller sent standard output or standard error to the null device.
-_was_null = {descriptor: os.path.sameopenfile(descriptor, _NULL) for descriptor in (1, 2)}
 # Whether tracebacks and logs are shown. A global, since it is needed after typer's context of the option is gone.
 _debug = False
 # Copies of standard output and standard error. rich, which prints the help, puts /dev/null in the place of a closed pipe.
@@ -160,8 +157,6 @@ def _tell(sentence: str, code: int) -> int:
 
 def _is_closed_pipe(descriptor: int) -> bool:
     """Whether the descriptor is a pipe whose reader has closed it."""
-    if os.path.sameopenfile(descriptor, _NULL) and not _was_null[descriptor]:
-        return True  # rich, which prints the help, puts the null device in the place of a closed pipe
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -177,7 +172,7 @@ def _leave(code: int) -> NoReturn:
         elif code == DONE:
             code = PIPE_CLOSED
         # Discard the rest of the buffer, or else Python tries to write it again at exit and fails.
-        os.dup2(_NULL, sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if code in (INTERRUPTED, PIPE_CLOSED):
         # ``sys.exit`` would wait for threads that still run, such as uploads, and a second Ctrl-C would show a traceback.
         os._exit(code)

@@ -78,9 +78,8 @@ def put(
     for row in failed:
         say(f"  {row.status} {visible_key(row.key)}: {visible_line(row.error or '')}")
     if unfinished:
-        tell(
-            f"not done after {timeout:g} s; `lex-ingest status{option}` says what they wait for, `lex-ingest doctor{option}` says why"
-        )
+        look = f"`lex-ingest status{option}` says what they wait for, `lex-ingest doctor{option}` says why"
+        tell(f"not done after {timeout:g} s; {look}")
     _tell_what_was_left_out(left_out)
     if unfinished or any(row.status is Status.FAILED for row in failed):
         raise typer.Exit(1)

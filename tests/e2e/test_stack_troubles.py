@@ -144,6 +144,7 @@ def test_a_folder_of_26_november_is_taken_over_by_up_and_ended_by_down(place: Pa
     assert best(place, "ice turning into water") == "river.txt"
     now = clients(place)
     assert now["DATABASE_URL"] == address
+    assert "local" not in (now["AWS_ACCESS_KEY_ID"], now["AWS_SECRET_ACCESS_KEY"])
     with psycopg.connect(address) as connection:
         assert connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,)
     (files / "new.txt").write_text("Marmalade is boiled from Seville oranges.")

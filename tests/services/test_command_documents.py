@@ -256,7 +256,9 @@ def test_ctrl_c_while_put_waits_says_that_the_work_goes_on(settings: Settings, t
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("no longer waiting: what was uploaded is worked on all the same; `lex-ingest status")
+    assert said.splitlines()[-1].startswith(
+        "no longer waiting: the uploaded files are processed all the same; `lex-ingest status"
+    )
 
 
 def test_an_empty_system_is_told_in_words(settings: Settings, tmp_path: Path) -> None:

@@ -45,16 +45,19 @@ _OLDER = """
 import json, sys
 from pathlib import Path
 from infra.local import postgres, stack
+from infra.local.folder import Folder, create
 
 postgres.SUPERUSER = postgres.USER  # initdb's role was the clients' one
 folder = Path(sys.argv[1])
+create(folder)
+fresh = Folder.load(folder)
+fresh.secrets |= {"aws_access_key_id": "local", "aws": "local"}  # the keys of every stack
+fresh.save()
 stack.up(folder, parts=tuple(sys.argv[3:]), provider=sys.argv[2])
 kept = json.loads((folder / "stack.json").read_text())
 del kept["layout"], kept["provider"]
 for secret in set(kept["secrets"]) - {"postgres", "valkey", "embeddings"}:
     del kept["secrets"][secret]
-for name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & set(kept["environment"]):
-    kept["environment"][name] = "local"
 (folder / "stack.json").write_text(json.dumps(kept))
 """
 
