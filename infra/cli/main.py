@@ -127,7 +127,9 @@ def _end_of(error: BaseException) -> int:
         traceback.print_exception(error)
     if isinstance(error, typer.Abort):
         if isinstance(error.__context__, EOFError):
-            return _tell("There was no answer to the question, so nothing was done. An option answers it: see --help.", FAILED)
+            return _tell(
+                "There was no answer to the question, so nothing was done. --yes answers it (of `up`: --provider).", FAILED
+            )
         return _tell("The answer was no, so nothing was done.", FAILED)
     if isinstance(error, typer.TyperException):
         return _tell_of_usage(error)

@@ -25,7 +25,7 @@ _FIRST_LINE, _LINE_EVERY = 2.0, 10.0
 
 
 def put(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     prefix: Annotated[str, typer.Option(help="What the keys begin with, as it is: end it with / for a folder.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Return when each document is indexed or has failed.")] = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait, with --wait.")] = 1800,

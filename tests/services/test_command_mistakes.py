@@ -220,7 +220,7 @@ def test_a_question_that_is_answered_with_no_is_told_apart_from_one_without_an_a
 
 def test_the_help_of_a_command_breaks_its_lines_only_where_the_terminal_does(tmp_path: Path) -> None:
     wide = run(tmp_path, ["put", "--help"], {**NOTHING, "COLUMNS": "300"}).stdout.splitlines()
-    assert any("It says first which model" in line and "is no failure." in line for line in wide)
+    assert any("First prints which model" in line and "is no failure." in line for line in wide)
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["--help"], ["--version"]])
