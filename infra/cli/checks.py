@@ -24,6 +24,7 @@ from infra.cli import local_model
 from infra.cli.connection import is_of
 from infra.cli.local_model import LocalModelLoad
 from infra.local import health
+from infra.local.child import KEEPER, SUPERVISOR
 from infra.local.folder import ENOUGH_FILES, Folder, disk_space
 from infra.local.health import in_thread, reason_of
 from worker.contract import LOCAL_PROVIDER, QUEUES, Stage
@@ -101,7 +102,7 @@ def run_checks(settings: Settings, stack: Stack | None = None, option: str = "")
     """Run every check. Yields the findings in a fixed order, each as soon as it is known, all within ``ALL`` seconds."""
     system, end = System(settings, stack, option), time.monotonic() + ALL
     running: dict[str, Future[tuple[Check, bool]]] = {}
-    checks = {name: check for name, check in _CHECKS.items() if name != "disk" or system.folder is not None}
+    checks = {name: check for name, check in _CHECKS.items() if name not in LOCAL_CHECKS or system.folder is not None}
     for name, check in checks.items():
         running[name] = in_thread(partial(_run, system, name, check, running))
     for name in checks:
@@ -170,6 +171,14 @@ def _disk(system: System) -> Check:
         return Check("disk", False, f"the disk of {path} has {space}", advice)
     found = f"{space.bytes / 1_000_000:,.0f} MB free on the disk of {path}"
     return Check("disk", True, found) if space.bytes >= LOW_SPACE else Check("disk", False, f"only {found}", advice)
+
+
+def _supervisor(system: System) -> Check:
+    assert system.folder is not None
+    for name in (KEEPER, SUPERVISOR):
+        if reason := health.stopped(system.folder, name):
+            raise Unusable(f"{name} {reason}", "until then no part that ends is started again")
+    return Check("supervisor", True, "a part that ends is started again")
 
 
 # What PostgreSQL says when it refuses a connection, and what to do about that in a deployment.
@@ -551,8 +560,11 @@ def _nothing_queued(system: System) -> bool:
     return system.queued == 0
 
 
+# The checks that only a local stack has.
+LOCAL_CHECKS = ("disk", "supervisor")
 _CHECKS: dict[str, Callable[[System], Check]] = {
     "disk": _disk,
+    "supervisor": _supervisor,
     "postgres": _postgres,
     "schema": _schema,
     "redis": _redis,

@@ -78,6 +78,8 @@ def connect(data_dir: Path | None) -> Settings:
             tell(f"lex-ingest: talks to the stack in {folder} (--data-dir), not to the database {_named(url)} (DATABASE_URL).")
         _use(stack)
     elif is_other:
+        # A value that can't be used is the first thing to say.
+        Settings.from_environment(os.environ)
         if known:
             tell(f"lex-ingest: talks to the database {_named(url)} (DATABASE_URL), not to the stack in {folder}.")
             _refuse_mixture(known, folder)

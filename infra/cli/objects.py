@@ -166,6 +166,8 @@ def rm(
     data_dir: DataDir = None,
 ) -> None:
     """Delete an object from the bucket; its document leaves the index."""
+    if not key:
+        raise typer.BadParameter("a key has at least one character", param_hint="KEY")
     settings = connect(data_dir).require("buckets")
     from botocore.exceptions import ClientError
 

@@ -168,6 +168,8 @@ def require_private(path: Path) -> None:
         found, quoted = path.lstat(), shlex.quote(str(path))
         if stat.S_ISLNK(found.st_mode):
             raise StackError(f"The data folder {path} is a symbolic link: name the folder itself, --data-dir {path.resolve()}.")
+        if not stat.S_ISDIR(found.st_mode):
+            raise StackError(f"{path} is not a folder: choose another data folder with --data-dir.")
         if found.st_uid != os.geteuid():
             owner = _name(found.st_uid)
             remedy = f"choose another with --data-dir, or take it over: `sudo chown -R {_name(os.geteuid())} {quoted}`"

@@ -57,7 +57,7 @@ def test_a_sound_stack_has_nothing_bad_and_every_part_answers(folder: Path) -> N
     found = patient(folder, "doctor")
     assert [row for row in found.values() if not row["ok"]] == []
     assert list(found) == [
-        "disk", "postgres", "schema", "redis", "workers", "bucket", "events", "embeddings", "budget", "documents",
+        "disk", "supervisor", "postgres", "schema", "redis", "workers", "bucket", "events", "embeddings", "budget", "documents",
     ]  # fmt: skip
     parts = patient(folder, "ps")
     assert {row["state"] for row in parts.values()} == {"RUNNING"}
@@ -90,6 +90,14 @@ def test_a_frozen_part_is_blamed_and_no_other(folder: Path, part: str, blamed: s
     # None of these was set by the user of the stack.
     said = json.dumps(found)
     assert not any(name in said for name in ("DATABASE_URL", "REDIS_URL", "OPENAI_", "AWS_", "QUEUE_URL", "BUCKET"))
+
+
+@pytest.mark.parametrize("name", [child.KEEPER, child.SUPERVISOR])
+def test_a_frozen_supervisor_is_blamed_though_every_part_answers(folder: Path, name: str) -> None:
+    with frozen(folder, name) as pid:
+        found = patient(folder, "doctor")
+    assert [row["name"] for row in found.values() if not row["ok"]] == ["supervisor"]
+    assert found["supervisor"]["found"].startswith(f"{name} does not answer: its process is stopped, and `kill -CONT {pid}`")
 
 
 @pytest.mark.parametrize("part", ["postgres", "valkey", "aws", "embeddings", "worker"])

@@ -60,6 +60,13 @@ def test_a_folder_of_another_user_is_refused(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_file_is_refused_as_a_data_folder(folder: Path) -> None:
+    folder.write_text("mine")
+    with pytest.raises(StackError, match="is not a folder: choose another"):
+        up(folder)
+    assert folder.read_text() == "mine"
+
+
 def test_a_folder_that_is_a_symbolic_link_is_refused_and_the_real_one_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     folder.symlink_to(tmp_path / "real")
