@@ -52,6 +52,8 @@ def whole_stack(tmp_path: Path, unhurried: UnhurriedProvider, monkeypatch: pytes
     running = stack.up(tmp_path / "stack", provider="env", detach=False)
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
+    # boto3's own session keeps the keys of the first stack that it was asked for.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     try:
         yield running
     finally:
