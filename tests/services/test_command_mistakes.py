@@ -262,8 +262,6 @@ def test_ctrl_c_ends_quietly(settings: Settings, tmp_path: Path) -> None:
     before = sessions(settings)
     with subprocess.Popen(
         [*PROGRAM, "status", "--watch"], cwd=tmp_path, env=variables({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # A shell may have started the tests with SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no other thread needs a lock here
     ) as process:  # fmt: skip
         wait_until(lambda: sessions(settings) > before, 60, "the command asks the database")
         process.send_signal(signal.SIGINT)

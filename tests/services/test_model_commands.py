@@ -194,10 +194,7 @@ def test_a_budget_that_is_used_up_ends_the_command_and_documents_go_on(
 def test_ctrl_c_leaves_it_going_and_stop_ends_it(settings: Settings, provider: Provider, tmp_path: Path) -> None:
     served(settings, load.make(10, [60]))
     other = made(settings)
-    # A shell starts what runs in the background with SIGINT ignored, and its children inherit that.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = started(tmp_path, "backfill", "other", "--yes")
-    signal.signal(signal.SIGINT, inherited)
     try:
         wait_until(lambda: state_of(settings, other).wanted, 20, "it has begun")
         process.send_signal(signal.SIGINT)
