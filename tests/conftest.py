@@ -46,7 +46,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
     folder = tmp_path_factory.mktemp("services")
     running = stack.up(folder, parts=("postgres", "valkey", "aws"), migrate_database=False, detach=False)
-    let_make_databases(folder)
+    let_make_databases_and_roles(folder)
     # boto3, Celery and the code under test read the process' environment, as in a container.
     saved = dict(os.environ)
     os.environ.update(running.environment)
@@ -61,13 +61,13 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
             running.supervisor.wait()
 
 
-def let_make_databases(folder: Path) -> None:
-    """Let the role of DATABASE_URL, which is no superuser, make databases with pgvector for tests that need their own."""
+def let_make_databases_and_roles(folder: Path) -> None:
+    """Let the role of DATABASE_URL, which is no superuser, make roles, and databases with pgvector, for tests that need them."""
     from infra.local import postgres
     from infra.local.folder import Folder
 
     with psycopg.connect(postgres.url(Folder.load(folder), "template1", postgres.SUPERUSER), autocommit=True) as connection:
-        connection.execute(f"ALTER ROLE {postgres.USER} CREATEDB".encode())
+        connection.execute(f"ALTER ROLE {postgres.USER} CREATEDB CREATEROLE".encode())
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
 
 

@@ -287,7 +287,7 @@ def test_an_idle_local_model_is_idle_and_one_that_fails_names_no_variable(local:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, [], None, {"texts_per_second": "fast", "waiting_texts": 1}, {"texts_per_second": None, "waiting_texts": 1}]
+    "body", [{}, [], None, {"texts_per_second": 1.5, "waiting_texts": "many"}, {"texts_per_second": 1.5, "waiting_texts": -1}]
 )
 def test_a_server_that_does_not_say_its_load_has_none(settings: Settings, body: Any) -> None:
     with model_server(body) as url:
