@@ -77,7 +77,8 @@ def running(folder: Path, provider: ProviderProcess, in_flight: int) -> Iterator
 class Report:
     def __init__(self, running: stack.Stack, provider: ProviderProcess) -> None:
         self._stack, self._provider = running, provider
-        self._client = boto3.client("s3")
+        # A session of its own: the default one keeps the keys of the first stack.
+        self._client = boto3.Session().client("s3")
         self._bucket = running.environment["BUCKET"]
         self.texts: dict[str, list[str]] = {}
 
