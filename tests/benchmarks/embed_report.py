@@ -64,6 +64,8 @@ def running(folder: Path, provider: ProviderProcess, in_flight: int) -> Iterator
     }  # fmt: skip
     started = stack.up(folder, provider="env", detach=False)
     os.environ |= started.environment
+    # boto3's default session keeps the keys of the first stack.
+    boto3.setup_default_session()
     try:
         yield started
     finally:
@@ -77,8 +79,7 @@ def running(folder: Path, provider: ProviderProcess, in_flight: int) -> Iterator
 class Report:
     def __init__(self, running: stack.Stack, provider: ProviderProcess) -> None:
         self._stack, self._provider = running, provider
-        # A session of its own: the default one keeps the keys of the first stack.
-        self._client = boto3.Session().client("s3")
+        self._client = boto3.client("s3")
         self._bucket = running.environment["BUCKET"]
         self.texts: dict[str, list[str]] = {}
 
