@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg
@@ -40,11 +41,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def services_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of ``services``."""
+    return tmp_path_factory.mktemp("services")
+
+
+@pytest.fixture
+def superuser(services: dict[str, str], services_folder: Path) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A connection to the database of ``settings`` as PostgreSQL's superuser, which the role in DATABASE_URL is not."""
+    from infra.local import postgres
+    from infra.local.folder import Folder
+
+    url = postgres.url(Folder.load(services_folder), postgres.DATABASE, postgres.SUPERUSER)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def services(services_folder: Path) -> Iterator[dict[str, str]]:
     """PostgreSQL, Valkey and the S3/SQS API, as ``lex-ingest up`` would start them; gives their environment."""
     from infra.local import stack
 
-    folder = tmp_path_factory.mktemp("services")
+    folder = services_folder
     running = stack.up(folder, parts=("postgres", "valkey", "aws"), migrate_database=False, detach=False)
     let_make_databases_and_roles(folder)
     # boto3, Celery and the code under test read the process' environment, as in a container.

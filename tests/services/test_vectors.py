@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -129,14 +130,16 @@ def test_an_unknown_prefix_filter_loses_no_hit_of_the_index_scan(settings: Setti
     assert [hit.key for hit in hits] == ["rare/one.txt"]
 
 
-def test_an_index_that_nobody_finished_is_built_anew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_nobody_finished_is_built_anew(
+    settings: Settings, superuser: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vector_index, "INDEX_FROM", 100)
     with transaction(settings.database_url) as connection:
         profile = profiles.ensure(connection, "test", "ruin", 8, "halfvec")
         _a_crowd(connection, profile, 10)
     with psycopg.connect(settings.database_url, autocommit=True) as builder:
         builder.execute(f"CREATE INDEX {profile.index} ON {profile.table} USING hnsw (embedding halfvec_cosine_ops)".encode())
-        builder.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{profile.index}'::regclass".encode())
+        superuser.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{profile.index}'::regclass".encode())
         assert vector_index.is_needed(builder, profile.id)
         assert vector_index.build_missing(builder, 16, 64, profile.id) == [vector_index.Built(profile.id, ruin=True)]
         assert not vector_index.is_needed(builder, profile.id)
