@@ -25,7 +25,7 @@ from worker.extract.blocks import BlockBuilder, Limits, clean, shortened, shorte
 from worker.extract.reading import Order, read
 from worker.extract.sandbox_wire import RefusedAnswer, decode_answer, encode_error, encode_result
 
-# Blanks of all kinds, what is not seen, marks, controls, halves of surrogate pairs, and letters of one and of four bytes.
+# Blanks, zero-width characters, combining marks, controls, lone surrogates, and letters of one to four bytes.
 ODD = (
     " \t\n\r\x0b\x0c\x1c\x85\xa0\xad\u2003\u2028\u2029\u3000\u200b\u200d\u202e"
     "\u2060\ufeff\u0301\ufe0f\x00\x01\x07\x7f\ud800\udfffA\U0001f468"

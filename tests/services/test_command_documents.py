@@ -220,7 +220,7 @@ def test_put_that_waits_shows_bars_of_documents_and_chunks_on_a_terminal(setting
         with subprocess.Popen(command, cwd=tmp_path, env=wide, stdout=theirs, stderr=theirs) as process:
             os.close(theirs)
             shown = b""
-            # Linux ends the read of a terminal that nobody has open any more with EIO.
+            # Linux answers EIO when a terminal is read after its last user has closed it.
             while block := _read(ours):
                 shown += block
             process.wait(60)

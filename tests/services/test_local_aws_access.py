@@ -116,7 +116,7 @@ def test_what_is_not_signed_is_refused(
 def test_the_attacks_of_the_shared_script_are_refused(stack: Stack, s3: Any) -> None:
     script = CASES / "moto_attacks.sh"
     if not script.exists():
-        pytest.skip("the cases of the issue are not beside this checkout; the list above has each of them")
+        pytest.skip("the shared cases are not beside this checkout; the list above has each of these requests")
     done = subprocess.run(["bash", script, stack.environment["AWS_ENDPOINT_URL"]], capture_output=True, text=True, check=False)
     # A body without a line end stands before the next answer.
     assert re.findall(r"HTTP/1\.1 (\d+)", done.stdout) == ["403"] * 6

@@ -1,4 +1,4 @@
-"""The file of the local S3 and SQS: what can't be loaded is set aside, and a request that hangs stops nobody for ever."""
+"""The file of the local S3 and SQS: rows that can't be loaded are set aside, and a request that hangs ends with the process."""
 
 from __future__ import annotations
 

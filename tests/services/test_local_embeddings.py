@@ -110,7 +110,7 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
 
 # What the server does with requests that are large, hostile, or whose client leaves.
 
-# Minutes of work for the machine, so that it is never at an end by chance; below the bound of a request.
+# Minutes of work for the machine, so that a test never sees its end by chance; below the bound of a request.
 LONG = ["the keeper of the lighthouse rowed to the harbour in the storm " * 100] * 180
 SOON = 60.0  # seconds, of which an idle machine needs one
 
