@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import importlib.util
 import os
 import secrets
@@ -87,7 +89,7 @@ def client_environment(folder: Folder, parts: tuple[str, ...], user: Mapping[str
     if "valkey" in parts:
         environment["REDIS_URL"] = f"redis://:{folder.secret('valkey')}@127.0.0.1:{folder.ports['valkey']}/0"
     own = "embeddings" in parts
-    key = _OWN_KEY + folder.secret("embeddings") if own else ""
+    key = _model_key(folder) if own else ""
     url = f"http://127.0.0.1:{folder.ports['embeddings']}/v1" if own else ""
     if folder.provider == "env":
         environment |= {name: user[name] for name in _PROVIDER if user.get(name)}
@@ -127,7 +129,7 @@ def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -
     function |= {
         "POWERTOOLS_SERVICE_NAME": "lex-ingest", "POWERTOOLS_METRICS_NAMESPACE": "LexIngest", "POWERTOOLS_TRACE_DISABLED": "true",
     }  # fmt: skip
-    model = base | ({"LEX_LOCAL_KEY": _OWN_KEY + folder.secret("embeddings")} if "embeddings" in parts else {})
+    model = base | ({"LEX_LOCAL_KEY": _model_key(folder)} if "embeddings" in parts else {})
     # Without what lone workers do for others: it would cost a second at each start and each time Valkey comes back.
     celery = "celery -A worker.celery_app worker --without-mingle --without-gossip --loglevel INFO"
     worker = f"{celery} --hostname worker@%h -Q lex.documents,lex.extraction --concurrency {max(2, os.cpu_count() or 2)}"
@@ -151,6 +153,10 @@ def processes(folder: Folder, parts: tuple[str, ...], user: Mapping[str, str]) -
     ]
     groups = {"services": services, "clients": clients}
     return {group: [process for process in members if process.name in parts] for group, members in groups.items()}
+
+
+def _model_key(folder: Folder) -> str:
+    return _OWN_KEY + folder.secret("embeddings")
 
 
 def _module(command: str) -> list[str]:
@@ -188,6 +194,12 @@ def answers(folder: Folder, part: str) -> bool:
             return bool(app.control.ping(timeout=1.0, destination=[f"{part}@{socket.gethostname()}"]))
     elif part == "events":
         return (folder.run / "events.ready").exists()
-    else:  # they listen once they have loaded what they need
+    elif part == "embeddings":
+        # Asked with its key: another program may have taken the port meanwhile, and only the model server knows the key.
+        server = http.client.HTTPConnection("127.0.0.1", folder.ports[part], timeout=2)
+        with contextlib.closing(server):
+            server.request("GET", "/v1/models", headers={"Authorization": f"Bearer {_model_key(folder)}"})
+            return server.getresponse().status == 200
+    else:  # it listens once it has loaded what it needs; the bucket's preparation then signs its requests
         socket.create_connection(("127.0.0.1", folder.ports[part]), timeout=2).close()
     return True

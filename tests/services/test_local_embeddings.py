@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,8 @@ import pytest
 
 from infra.local import child
 from infra.local.embeddings import MAX_CONNECTIONS, MAX_REQUESTS
+from infra.local.folder import Folder
+from infra.local.parts import answers
 from infra.local.stack import Stack, down, up
 
 MODEL = "all-minilm-l6-v2-int8"
@@ -106,6 +110,14 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
     home = stack.data_dir.parent / "home0"
     assert json.loads((stack.data_dir / "run" / "processes.json").read_text())["embeddings"]["environment"]["HOME"] == str(home)
     assert list(home.rglob("*")) == []
+
+
+def test_another_program_on_its_port_is_not_taken_for_the_model_server(tmp_path: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        folder = Folder(tmp_path, ports={"embeddings": other.server_port})
+        assert not answers(folder, "embeddings")
+        other.shutdown()
 
 
 # What the server does with requests that are large, hostile, or whose client leaves.
