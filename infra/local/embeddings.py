@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hmac
 import json
 import logging
@@ -26,6 +27,7 @@ import os
 import select
 import socket
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,8 @@ MAX_CONNECTIONS = 4 * MAX_REQUESTS
 SOCKET_TIMEOUT = 20.0
 # Seconds between two checks whether a waiting client is still connected.
 LOOK = 0.1
+# How far the model's session steps back (nice), and where Linux takes that.
+NICENESS, AUTOGROUP = 10, Path("/proc/self/autogroup")
 # Seconds after which a client may try again where too many requests wait.
 RETRY_AFTER = 5
 
@@ -241,9 +245,20 @@ class Server(ThreadedWSGIServer):
             self._slots.release()
 
 
+def step_back() -> None:
+    """Let every other session have the processors first, as far as the kernel shares them by session (sched(7)).
+
+    The nice value of a thread acts only within its session: without this, a search beside other busy programs shares one half of
+    the processors with them, and the model keeps the other half.
+    """
+    with contextlib.suppress(OSError):  # a kernel without it compares all threads with one another
+        AUTOGROUP.write_text(str(NICENESS))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    step_back()  # before the next line, after which the kernel gives this process' files in /proc to root
     process.hide_memory()
     Server(parser.parse_args().port, Application(os.environ["LEX_LOCAL_KEY"], Model())).serve_forever()
 

@@ -1,4 +1,7 @@
-"""Runs supervisord with logs that only lose lines while the disk is full: ``python -P supervisord.py -c FILE``.
+"""Runs supervisord with two changes: ``python -P supervisord.py -c FILE``.
+
+Its logs only lose lines while the disk is full, and each part has a session of its own, since Linux shares the processors between
+sessions first (sched(7), "The autogroup feature"): the model, which may work for minutes, can step back for all other processes.
 
 supervisord's own file handler raises if a line can't be written. Its main loop then ends, or no longer reads the output of that
 part, which blocks as soon as its pipe is full.
@@ -7,9 +10,10 @@ part, which blocks as soon as its pipe is full.
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
-from supervisor import loggers, supervisord
+from supervisor import loggers, options, supervisord
 
 
 class LossyFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]  # supervisor has no types
@@ -39,6 +43,8 @@ class LossyFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]  # su
 
 def main() -> None:
     loggers.RotatingFileHandler = LossyFileHandler
+    # A session's leader leads a process group too, which supervisord ends as a whole.
+    options.ServerOptions.setpgrp = lambda _: os.setsid()
     supervisord.main()
 
 

@@ -23,7 +23,7 @@ import openai
 import pytest
 
 from infra.local import child
-from infra.local.embeddings import MAX_CONNECTIONS, MAX_REQUESTS
+from infra.local.embeddings import AUTOGROUP, MAX_CONNECTIONS, MAX_REQUESTS, NICENESS
 from infra.local.folder import Folder
 from infra.local.parts import answers
 from infra.local.stack import Stack, down, up
@@ -110,6 +110,14 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
     home = stack.data_dir.parent / "home0"
     assert json.loads((stack.data_dir / "run" / "processes.json").read_text())["embeddings"]["environment"]["HOME"] == str(home)
     assert list(home.rglob("*")) == []
+
+
+def test_the_model_steps_back_for_all_other_sessions(stack: Stack) -> None:
+    pid = child.recorded(stack.data_dir / "run", "embeddings")
+    assert pid is not None
+    assert os.getsid(pid) == pid
+    if AUTOGROUP.exists():  # a kernel without it compares all threads with one another
+        assert Path(f"/proc/{pid}/autogroup").read_text().endswith(f" nice {NICENESS}\n")
 
 
 def test_another_program_on_its_port_is_not_taken_for_the_model_server(tmp_path: Path) -> None:
