@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_plus
 
+from worker.contract import MAX_KEY_BYTES
 from worker.domain.changes import UNSTORABLE, ObjectChange, ReceivedEvent
 from worker.domain.errors import IngestError
 
-MAX_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"
 _MAX_DEPTH = 3  # an S3 event in an SNS notification in a message: what can occur on purpose
 _MAX_RAW = 4096  # characters that are kept of a message that can't be read
 _REMOVED = ("ObjectRemoved:", "LifecycleExpiration:")

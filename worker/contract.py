@@ -14,6 +14,9 @@ CELERY_APP_NAME = "lex-intel"
 # The provider name under which the local stack's own model server embeds (``infra.local.parts``). Its tokens cost nothing.
 LOCAL_PROVIDER = "local"
 
+# UTF-8 bytes that a key has at most (Amazon S3 User Guide, "Naming Amazon S3 objects").
+MAX_KEY_BYTES = 1024
+
 
 class Stage(StrEnum):
     """A step of the pipeline. The value is the last part of a task id."""

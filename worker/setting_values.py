@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from worker.budget import BUDGET_FORM, PRICES_FORM, Budget, read_budget, read_prices
+from worker.contract import MAX_KEY_BYTES
 
 
 class Form(NamedTuple):
@@ -120,13 +121,12 @@ BUCKETS = Form(
 
 def _prefixes(value: str) -> tuple[str, ...]:
     prefixes = _entries(value)
-    if any(len(prefix.encode()) > _MAX_KEY_BYTES for prefix in prefixes):
+    if any(len(prefix.encode()) > MAX_KEY_BYTES for prefix in prefixes):
         raise ValueError
     return prefixes
 
 
-_MAX_KEY_BYTES = 1024  # Amazon S3 User Guide, "Naming Amazon S3 objects"
-PREFIXES = Form(_prefixes, f"key prefixes of up to {_MAX_KEY_BYTES} bytes with commas between them, such as acme/,globex/")
+PREFIXES = Form(_prefixes, f"key prefixes of up to {MAX_KEY_BYTES} bytes with commas between them, such as acme/,globex/")
 
 # What pgvector's HNSW index takes of each type (pgvector README, "HNSW").
 MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}

@@ -17,6 +17,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from sqlalchemy.exc import DBAPIError
 
 from infra.cli.output import visible_key
+from worker.contract import MAX_KEY_BYTES
 from worker.domain.document import TERMINAL, Status
 from worker.domain.errors import PermanentError
 from worker.domain.scope import Scope
@@ -26,8 +27,6 @@ from worker.settings import Settings
 from worker.store.session import is_away
 
 _PARALLEL = 8
-# Amazon S3 User Guide, "Naming Amazon S3 objects".
-_MOST_KEY_BYTES = 1024
 # Seconds: between two looks at the documents, and between two counts of their chunks, which cost more.
 _POLL, _COUNT_EVERY = 0.4, 2.0
 # Seconds for which a request is repeated while S3 or PostgreSQL is away: during the work, since the local stack restarts a part
@@ -116,7 +115,7 @@ def _refusal_of(key: str) -> str | None:
         size = len(key.encode())
     except UnicodeEncodeError:
         return "a key must be Unicode text, and this name is not"
-    return f"a key has at most {_MOST_KEY_BYTES:,} bytes, and this one has {size:,}" if size > _MOST_KEY_BYTES else None
+    return f"a key has at most {MAX_KEY_BYTES:,} bytes, and this one has {size:,}" if size > MAX_KEY_BYTES else None
 
 
 def never() -> bool:

@@ -11,7 +11,8 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.envelopes import MAX_KEY_BYTES, MalformedEvent, parse
+from handlers.envelopes import MalformedEvent, parse
+from worker.contract import MAX_KEY_BYTES
 from worker.domain.changes import UNSTORABLE, ObjectChange, fold
 
 keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
