@@ -95,15 +95,24 @@ class Runner:
     scheduler chooses by then. For full windows that is faster than batches of eight on all cores (5,800 against 3,900
     tokens per second on 2 cores: tests/benchmarks/local_model.py). It needs no padding, and the vector of a text does
     not depend on the texts beside it, which in a batch share a scale in the model's int8 layers.
+
+    ``prefer`` is called before each step and whenever a request of one window comes, with True while such a request, which may
+    be a query, waits for its answer.
     """
 
-    def __init__(self, embed_window: Callable[[Tokens], Vector], threads: int | None = None) -> None:
-        self._embed_window = embed_window
+    def __init__(
+        self,
+        embed_window: Callable[[Tokens], Vector],
+        threads: int | None = None,
+        prefer: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self._embed_window, self._prefer = embed_window, prefer
         self._changed = threading.Condition()
         self._scheduler, self._throughput = Scheduler(), Throughput()
         self._jobs: dict[int, Job] = {}
         self._numbers = itertools.count()
         self._dropped = 0
+        self._small: set[int] = set()  # the numbers of the requests of one window that are not answered yet
         for _ in range(threads or len(os.sched_getaffinity(0))):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -129,6 +138,9 @@ class Runner:
             job.following = iter(range(len(pieces)))
             self._throughput.begin(time.monotonic())
             self._scheduler.add(job.number, len(pieces))
+            if len(pieces) == 1:
+                self._small.add(job.number)
+                self._prefer(True)
             self._changed.notify(len(pieces))
 
     def close(self, job: Job, *, dropped: bool = False) -> None:
@@ -137,6 +149,7 @@ class Runner:
             self._scheduler.remove(job.number)
             del self._jobs[job.number]
             self._dropped += dropped
+            self._small.discard(job.number)
 
     def load(self) -> dict[str, Any]:
         """What ``GET /v1/status`` answers: the speed, and what is accepted and not computed yet."""
@@ -156,6 +169,7 @@ class Runner:
             with self._changed:
                 while (number := self._scheduler.take()) is None:
                     self._changed.wait()
+                self._prefer(bool(self._small))
                 job = self._jobs[number]
                 index = next(job.following)
             owner, tokens = job.pieces[index]

@@ -27,6 +27,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,8 @@ def has_left(connection: socket.socket) -> bool:
 class Application:
     """The WSGI application. A thread per request reads, tokenises and waits; the runner's threads compute."""
 
-    def __init__(self, key: str, model: Model) -> None:
-        self._key, self._model, self._runner = key, model, Runner(model.embed_window)
+    def __init__(self, key: str, model: Model, prefer: Callable[[bool], None] = lambda _: None) -> None:
+        self._key, self._model, self._runner = key, model, Runner(model.embed_window, prefer=prefer)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         try:
@@ -245,22 +246,36 @@ class Server(ThreadedWSGIServer):
             self._slots.release()
 
 
-def step_back() -> None:
-    """Let every other session have the processors first, as far as the kernel shares them by session (sched(7)).
+class SessionPriority:
+    """How much of the processors this process' session gets beside other sessions (sched(7), "The autogroup feature").
 
-    The nice value of a thread acts only within its session: without this, a search beside other busy programs shares one half of
-    the processors with them, and the model keeps the other half.
+    The nice value of a thread acts only within its session. Without this, a search beside other busy programs shares one half of
+    the processors with them while the model keeps the other half. While a query waits, the model's session has its usual share.
     """
-    with contextlib.suppress(OSError):  # a kernel without it compares all threads with one another
-        AUTOGROUP.write_text(str(NICENESS))
+
+    def __init__(self) -> None:
+        """Open the file, which its user can no longer do after ``process.hide_memory``."""
+        self._query_waits = True
+        try:
+            self._file = os.open(AUTOGROUP, os.O_WRONLY)
+        except OSError:  # the kernel compares all threads with one another
+            self._file = -1
+
+    def prefer(self, query_waits: bool) -> None:
+        """Take the usual share, or step back. Linux refuses a user's second change within 0.1 s; the next call tries again."""
+        if self._file >= 0 and query_waits != self._query_waits:
+            with contextlib.suppress(OSError):
+                os.write(self._file, b"0" if query_waits else str(NICENESS).encode())
+                self._query_waits = query_waits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    step_back()  # before the next line, after which the kernel gives this process' files in /proc to root
+    port = parser.parse_args().port
+    priority = SessionPriority()
     process.hide_memory()
-    Server(parser.parse_args().port, Application(os.environ["LEX_LOCAL_KEY"], Model())).serve_forever()
+    Server(port, Application(os.environ["LEX_LOCAL_KEY"], Model(), priority.prefer)).serve_forever()
 
 
 if __name__ == "__main__":

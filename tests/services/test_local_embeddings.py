@@ -112,7 +112,8 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
     assert list(home.rglob("*")) == []
 
 
-def test_the_model_steps_back_for_all_other_sessions(stack: Stack) -> None:
+def test_the_model_steps_back_for_all_other_sessions_while_it_reads_a_document(stack: Stack, client: openai.OpenAI) -> None:
+    vectors(client, "word " * 5_000)
     pid = child.recorded(stack.data_dir / "run", "embeddings")
     assert pid is not None
     assert os.getsid(pid) == pid

@@ -68,6 +68,24 @@ def test_a_query_is_answered_while_a_long_request_is_at_work(model: HeldModel, r
     assert query.result().shape == (1, DIMENSIONS)
 
 
+def test_the_model_has_its_usual_share_of_the_processors_only_while_a_short_request_waits(model: HeldModel) -> None:
+    shares: list[bool] = []
+    runner = Runner(model.embed_window, threads=1, prefer=shares.append)
+    submitted(runner, tokens(1, 20))
+    assert model.begun.acquire(timeout=SOON)
+    assert shares == [False]
+    query = submitted(runner, tokens(2))
+    assert shares == [False, True]
+    model.allow(2)
+    assert query.finished.wait(SOON)
+    runner.close(query)
+    assert model.begun.acquire(timeout=SOON)
+    model.allow(1)
+    for _ in range(2):
+        assert model.begun.acquire(timeout=SOON)
+    assert not shares[-1]
+
+
 def test_no_further_window_is_read_of_a_request_whose_client_left(model: HeldModel, runner: Runner) -> None:
     gone = submitted(runner, tokens(1, 20))
     assert model.begun.acquire(timeout=SOON)
