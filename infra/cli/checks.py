@@ -346,8 +346,9 @@ def _client(service: Any) -> Any:
     with _IMPORTS:
         import boto3
         from botocore.config import Config
-    timeouts = Config(connect_timeout=QUESTION, read_timeout=QUESTION, retries={"total_max_attempts": 1})
-    return boto3.client(service, config=timeouts)
+
+        timeouts = Config(connect_timeout=QUESTION, read_timeout=QUESTION, retries={"total_max_attempts": 1})
+        return boto3.client(service, config=timeouts)
 
 
 def _aws_trouble(system: System, error: Exception, what: str, advice: str) -> Unusable:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 RUNNING, NOT_ANSWERING, RESTARTING, UNKNOWN = "RUNNING", "NOT ANSWERING", "RESTARTING", "UNKNOWN"
 # Seconds for the answer of one part, and for all of them together. A worker's answer comes through Valkey, after Valkey's own.
 ANSWER, ALL = 2.5, 6.0
+WORKERS = ("worker", "embedder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,11 @@ def ask(stack: Stack) -> list[PartHealth]:
     end = time.monotonic() + ALL
     folder = Folder.load(stack.data_dir)
     names = [part.name for part in stack.parts()]
-    futures: dict[str, Future[None]] = {}
-    for name in names:
-        futures[name] = in_thread(partial(_ask, folder, name, futures))
+    workers = [name for name in names if name in WORKERS]
+    futures = {name: in_thread(partial(_ask, folder, name)) for name in names if name not in workers}
+    # One thread asks all workers, and only after Valkey's: two threads that import the same packages at once may see half of one.
+    answered = in_thread(partial(_ask_workers, folder, workers, futures.get("valkey")))
+    futures |= {name: in_thread(partial(_ask_worker, folder, name, answered)) for name in workers}
     found = []
     for part in stack.parts():
         state, reason = (RUNNING, "") if part.pid else (RESTARTING, "its process has ended")
@@ -99,8 +102,8 @@ class _Unasked(Exception):
     """A part can't be asked, since another one through which its answer comes is down."""
 
 
-def _ask(folder: Folder, part: str, asked: dict[str, Future[None]]) -> None:
-    """Return if the part does its work right now. ``asked`` has the answers of the other parts.
+def _ask(folder: Folder, part: str) -> None:
+    """Return if the part, which is no worker, does its work right now.
 
     Raises:
         Exception: the part does not work; ``reason_of`` says why.
@@ -123,12 +126,6 @@ def _ask(folder: Folder, part: str, asked: dict[str, Future[None]]) -> None:
             retry=Retry(NoBackoff(), 0),
         ) as client:
             client.set("lex-ingest:health", "", px=1000)  # a full or read-only server still answers PING, so write
-    elif part in ("worker", "embedder"):
-        try:
-            asked["valkey"].result(ANSWER + 1)
-        except Exception:  # noqa: BLE001 - whatever the error, no worker can be asked without Valkey
-            raise _Unasked("can be asked through valkey only") from None
-        ping(folder, part)
     elif part == "events":
         if not (folder.run / "events.ready").exists():
             raise Silent("is starting")
@@ -136,18 +133,38 @@ def _ask(folder: Folder, part: str, asked: dict[str, Future[None]]) -> None:
         answer_of_http(folder.ports[part])
 
 
-def ping(folder: Folder, part: str) -> None:
-    """Return if the worker process of that name answers Celery's ping.
+def _ask_workers(folder: Folder, workers: list[str], valkey: Future[None] | None) -> set[str]:
+    """The worker processes that answer Celery's ping in time.
 
     Raises:
-        Silent: the worker does not answer in time.
+        _Unasked: Valkey does not work, through which their answers come.
     """
+    if not workers:
+        return set()
+    try:
+        if valkey is not None:
+            valkey.result(ANSWER + 1)
+    except Exception:  # noqa: BLE001 - whatever the error, no worker can be asked without Valkey
+        raise _Unasked("can be asked through valkey only") from None
     from celery import Celery
 
+    names = {f"{part}@{socket.gethostname()}": part for part in workers}
     with Celery(broker=folder.environment["REDIS_URL"], set_as_current=False) as app:
         app.conf.broker_transport_options = {"socket_timeout": ANSWER, "socket_connect_timeout": ANSWER, "max_retries": 0}
-        if not app.control.ping(timeout=ANSWER, destination=[f"{part}@{socket.gethostname()}"], limit=1):
-            raise Silent(f"does not answer within {ANSWER:g} s")
+        replies = app.control.ping(timeout=ANSWER, destination=list(names), limit=len(names)) or []
+    return {names[name] for reply in replies for name in reply}
+
+
+def _ask_worker(folder: Folder, part: str, answered: Future[set[str]]) -> None:
+    """Return if the worker process of that name has answered.
+
+    Raises:
+        Exception: it has not; ``reason_of`` says why.
+    """
+    if reason := stopped(folder, part):
+        raise Silent(reason)
+    if part not in answered.result():
+        raise Silent(f"does not answer within {ANSWER:g} s")
 
 
 def answer_of_http(port: int) -> None:

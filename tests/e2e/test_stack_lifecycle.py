@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,17 +14,17 @@ import pytest
 
 from infra.local import child
 from infra.local.parts import PARTS
-from tests.support.stack import LEX, alive, best, environment, lex, lines, statuses, until, upload
+from tests.support.stack import LEX, alive, best, environment, lex, lines, patient, statuses, until, upload
 
 # Whole stacks are stopped and started again in each of these: a minute where the cores are shared.
 pytestmark = pytest.mark.timeout(300)
 
 
 def test_every_part_runs_with_a_pid_file_and_a_log(folder: Path) -> None:
-    rows = [json.loads(line) for line in lex(folder, "ps", "--json").splitlines()]
+    rows = list(patient(folder, "ps").values())
     assert [row["name"] for row in rows] == list(PARTS)
+    assert [row for row in rows if row["state"] != "RUNNING"] == []
     for row in rows:
-        assert row["state"] == "RUNNING"
         assert row["uptime_s"] >= 0
         assert int((folder / "run" / f"{row['name']}.pid").read_text()) == row["pid"]
         assert (folder / "log" / f"{row['name']}.log").exists()
