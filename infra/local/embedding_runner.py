@@ -88,6 +88,16 @@ class Job:
         return np.stack(rows)
 
 
+class Priority:
+    """How much of the processors this process takes beside other programs. This one leaves that to the system."""
+
+    def choose(self, *, query_waits: bool) -> None:
+        """Choose the priority of the next step."""
+
+    def note(self, processor_s: float, wall_s: float) -> None:
+        """Note the processor time that a step of one thread got, and how long the step took."""
+
+
 class Runner:
     """Reads windows in one thread per core. Each thread reads one window at a time, on its core alone.
 
@@ -96,17 +106,17 @@ class Runner:
     tokens per second on 2 cores: tests/benchmarks/local_model.py). It needs no padding, and the vector of a text does
     not depend on the texts beside it, which in a batch share a scale in the model's int8 layers.
 
-    ``prefer`` is called before each step and whenever a request of one window comes, with True while such a request, which may
-    be a query, waits for its answer.
+    ``priority`` is told before each step, and whenever a request of one window comes, whether such a request, which may be a
+    query, waits for its answer.
     """
 
     def __init__(
         self,
         embed_window: Callable[[Tokens], Vector],
         threads: int | None = None,
-        prefer: Callable[[bool], None] = lambda _: None,
+        priority: Priority | None = None,
     ) -> None:
-        self._embed_window, self._prefer = embed_window, prefer
+        self._embed_window, self._priority = embed_window, priority or Priority()
         self._changed = threading.Condition()
         self._scheduler, self._throughput = Scheduler(), Throughput()
         self._jobs: dict[int, Job] = {}
@@ -140,7 +150,7 @@ class Runner:
             self._scheduler.add(job.number, len(pieces))
             if len(pieces) == 1:
                 self._small.add(job.number)
-                self._prefer(True)
+                self._priority.choose(query_waits=True)
             self._changed.notify(len(pieces))
 
     def close(self, job: Job, *, dropped: bool = False) -> None:
@@ -169,10 +179,11 @@ class Runner:
             with self._changed:
                 while (number := self._scheduler.take()) is None:
                     self._changed.wait()
-                self._prefer(bool(self._small))
+                self._priority.choose(query_waits=bool(self._small))
                 job = self._jobs[number]
                 index = next(job.following)
             owner, tokens = job.pieces[index]
+            started, used = time.monotonic(), time.thread_time()
             try:
                 vector = self._embed_window(tokens)
             except Exception as error:  # noqa: BLE001 - raised again by `result`: it fails this request, and the thread goes on
@@ -182,6 +193,7 @@ class Runner:
                     job.finished.set()
                 continue
             with self._changed:
+                self._priority.note(time.thread_time() - used, time.monotonic() - started)
                 job.vectors[index] = vector
                 job.windows_left[owner] -= 1
                 done = job.windows_left[owner] == 0

@@ -1,8 +1,9 @@
-"""A long document in the local model, and everybody else meanwhile: ``python -m tests.benchmarks.busy_model [--busy 6]``.
+"""A long document in the local model, and everybody else meanwhile: ``python -m tests.benchmarks.busy_model [--busy 6 [--apart]]``.
 
 A stack of its own with default settings, used through the command line. First a PDF of 200 pages and 586,000 characters, then a
 Japanese text of 510,000 characters that is removed in the middle, then the same text to its end. While each is embedded: hybrid
-searches one after the other, and a note of one page. ``--busy N`` runs N processes beside it that do nothing but use a core.
+searches one after the other, and a note of one page. ``--busy N`` runs N processes beside it that do nothing but use a core, in the session of the searches or, with ``--apart``, each
+in a session of its own: Linux shares the processors between sessions first (sched(7), "The autogroup feature").
 
 Prints, for each document, the seconds until it was INDEXED and the longest time without one more chunk embedded; for searches the
 median and the slowest, in seconds of the whole command.
@@ -161,8 +162,9 @@ def beside(stack: Stack, watch: Watch, folder: Path, searches: int) -> None:
 
 
 @contextmanager
-def busy(count: int) -> Iterator[None]:
-    processes: list[subprocess.Popen[Any]] = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+def busy(count: int, apart: bool) -> Iterator[None]:
+    command = [sys.executable, "-c", "while True: pass"]
+    processes: list[subprocess.Popen[Any]] = [subprocess.Popen(command, start_new_session=apart) for _ in range(count)]
     try:
         yield
     finally:
@@ -174,6 +176,7 @@ def busy(count: int) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.busy_model", description=__doc__)
     parser.add_argument("--busy", type=int, default=0, help="processes that use a core each")
+    parser.add_argument("--apart", action="store_true", help="each of these processes in a session of its own")
     parser.add_argument("--searches", type=int, default=20)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -183,7 +186,7 @@ def main() -> None:
         stack = Stack(folder / "stack")
         try:
             say(f"a search of the empty stack: {stack.lex('search', QUESTIONS[0]):.1f} s")
-            with busy(arguments.busy):
+            with busy(arguments.busy, arguments.apart):
                 beside(stack, stack.watch(folder / "book.pdf"), folder, arguments.searches)
                 removed = stack.watch(folder / "long.ja.txt")
                 while removed.embedded < 20:

@@ -18,7 +18,7 @@ import redis
 
 from infra.local import child
 from infra.local.folder import Folder
-from tests.support.stack import environment, patient, until
+from tests.support.stack import PATIENT, environment, patient, until
 
 
 @contextlib.contextmanager

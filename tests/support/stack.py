@@ -68,7 +68,7 @@ def lines(folder: Path, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lex(folder, *arguments, "--json").splitlines()]
 
 
-# As the command is, but for its time limits: this machine may be ten times slower than a user's, and then a sound part must not
+# The command with longer time limits: this machine may be ten times slower than a user's, and then a sound part must not
 # be taken for a frozen one.
 PATIENT = """
 import sys

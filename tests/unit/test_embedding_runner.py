@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from infra.local.embedding_runner import MAX_REQUESTS, PAUSE, SPAN, Job, Overloaded, Runner, Throughput
+from infra.local import embeddings
+from infra.local.embedding_runner import MAX_REQUESTS, PAUSE, SPAN, Job, Overloaded, Priority, Runner, Throughput
+from infra.local.embeddings import SessionPriority
 from infra.local.minilm import DIMENSIONS, WINDOW, Tokens, Vector
 
 SOON = 30.0  # seconds, of which an idle machine needs none
@@ -70,7 +73,12 @@ def test_a_query_is_answered_while_a_long_request_is_at_work(model: HeldModel, r
 
 def test_the_model_has_its_usual_share_of_the_processors_only_while_a_short_request_waits(model: HeldModel) -> None:
     shares: list[bool] = []
-    runner = Runner(model.embed_window, threads=1, prefer=shares.append)
+
+    class Noted(Priority):
+        def choose(self, *, query_waits: bool) -> None:
+            shares.append(query_waits)
+
+    runner = Runner(model.embed_window, threads=1, priority=Noted())
     submitted(runner, tokens(1, 20))
     assert model.begun.acquire(timeout=SOON)
     assert shares == [False]
@@ -84,6 +92,28 @@ def test_the_model_has_its_usual_share_of_the_processors_only_while_a_short_requ
     for _ in range(2):
         assert model.begun.acquire(timeout=SOON)
     assert not shares[-1]
+
+
+def test_the_session_steps_back_for_documents_unless_a_query_waits_or_the_model_was_starved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "autogroup"
+    file.touch()
+    monkeypatch.setattr(embeddings, "AUTOGROUP", file)
+    priority = SessionPriority()
+    assert file.read_text() == ""  # the share of a session that nobody has changed
+    priority.choose(query_waits=False)
+    assert file.read_text() == "10"
+    priority.note(processor_s=0.1, wall_s=0.5)
+    priority.choose(query_waits=False)
+    assert file.read_text() == "10"
+    priority.choose(query_waits=True)
+    assert file.read_text() == "100"
+    priority.choose(query_waits=False)
+    assert file.read_text() == "10010"
+    priority.note(processor_s=0.1, wall_s=2.5)
+    priority.choose(query_waits=False)
+    assert file.read_text() == "100100"
 
 
 def test_no_further_window_is_read_of_a_request_whose_client_left(model: HeldModel, runner: Runner) -> None:
