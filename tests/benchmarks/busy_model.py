@@ -1,9 +1,12 @@
-"""A long document in the local model, and everybody else meanwhile: ``python -m tests.benchmarks.busy_model [--busy 6 [--apart]]``.
+"""A long document in the local model, and everybody else meanwhile.
+
+    python -m tests.benchmarks.busy_model [--busy 6 [--apart]]
 
 A stack of its own with default settings, used through the command line. First a PDF of 200 pages and 586,000 characters, then a
 Japanese text of 510,000 characters that is removed in the middle, then the same text to its end. While each is embedded: hybrid
-searches one after the other, and a note of one page. ``--busy N`` runs N processes beside it that do nothing but use a core, in the session of the searches or, with ``--apart``, each
-in a session of its own: Linux shares the processors between sessions first (sched(7), "The autogroup feature").
+searches one after the other, and a note of one page. ``--busy N`` runs N processes beside it that do nothing but use a core, in
+the session of the searches or, with ``--apart``, each in a session of its own: Linux shares the processors between sessions first
+(sched(7), "The autogroup feature").
 
 Prints, for each document, the seconds until it was INDEXED and the longest time without one more chunk embedded; for searches the
 median and the slowest, in seconds of the whole command.
