@@ -51,6 +51,7 @@ def test_a_key_that_changes_faster_than_it_is_read_is_served_all_the_time(
         started = time.monotonic()
         for number in range(overwrites):
             events.upload(settings, {KEY: f"number {number} of the counter".encode()})
+            look()  # also where the uploads come late, on a busy machine
             while time.monotonic() < started + (number + 1) * EVERY:
                 look()
                 time.sleep(0.02)
