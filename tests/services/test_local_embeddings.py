@@ -113,12 +113,19 @@ def test_the_server_writes_nothing_into_the_home_folder(stack: Stack, client: op
 
 
 def test_the_model_steps_back_for_all_other_sessions_while_it_reads_a_document(stack: Stack, client: openai.OpenAI) -> None:
-    vectors(client, "word " * 5_000)
     pid = child.recorded(stack.data_dir / "run", "embeddings")
     assert pid is not None
     assert os.getsid(pid) == pid
-    if AUTOGROUP.exists():  # a kernel without it compares all threads with one another
-        assert Path(f"/proc/{pid}/autogroup").read_text().endswith(f" nice {NICENESS}\n")
+    if not AUTOGROUP.exists():
+        pytest.skip("this kernel does not share the processors by session")
+    # Looked at during the work: a step that got almost no processor time gives the session its usual share again.
+    reading = threading.Thread(target=vectors, args=(client, "word " * 20_000))
+    reading.start()
+    seen = set()
+    while reading.is_alive():
+        seen.add(Path(f"/proc/{pid}/autogroup").read_text().rpartition(" ")[2].strip())
+        time.sleep(0.01)
+    assert str(NICENESS) in seen
 
 
 def test_another_program_on_its_port_is_not_taken_for_the_model_server(tmp_path: Path) -> None:
