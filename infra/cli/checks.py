@@ -27,6 +27,7 @@ from infra.local import health
 from infra.local.child import KEEPER, SUPERVISOR
 from infra.local.folder import ENOUGH_FILES, Folder, disk_space
 from infra.local.health import in_thread, reason_of
+from infra.local.parts import WORKERS
 from worker.contract import LOCAL_PROVIDER, QUEUES, Stage
 from worker.domain.plurals import plural
 from worker.settings import Settings, SettingsError
@@ -320,10 +321,10 @@ def _workers(system: System) -> Check:
         from celery import Celery
 
         from worker.producer import tls_options
-    for part in ("worker", "embedder"):
+    for part in WORKERS:
         if reason := system.stopped(part):
             raise Unusable(f"{part} {reason}", _WAITS)
-    expected = None if system.folder is None else sum(part in system.folder.parts for part in ("worker", "embedder"))
+    expected = None if system.folder is None else sum(part in system.folder.parts for part in WORKERS)
     with Celery(broker=system.settings.redis_url, set_as_current=False) as application:
         application.conf.broker_use_ssl = tls_options(system.settings.redis_url)
         application.conf.broker_transport_options = {

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from infra.local.embedding_scheduler import Scheduler
 from infra.local.minilm import Tokens, Vector, combine, windows
+from infra.local.session_priority import SessionPriority
 
 # Requests that are accepted and not answered yet. The stack's own clients have a few at a time; each waits in a thread.
 MAX_REQUESTS = 64
@@ -88,16 +89,6 @@ class Job:
         return np.stack(rows)
 
 
-class Priority:
-    """How much of the processors this process takes beside other programs. This one leaves that to the system."""
-
-    def choose(self, *, query_waits: bool) -> None:
-        """Choose the priority of the next step."""
-
-    def note(self, processor_s: float, wall_s: float) -> None:
-        """Note the processor time that a step of one thread got, and how long the step took."""
-
-
 class Runner:
     """Reads windows in one thread per core. Each thread reads one window at a time, on its core alone.
 
@@ -106,23 +97,16 @@ class Runner:
     tokens per second on 2 cores: tests/benchmarks/local_model.py). It needs no padding, and the vector of a text does
     not depend on the texts beside it, which in a batch share a scale in the model's int8 layers.
 
-    ``priority`` is told before each step, and whenever a request of one window comes, whether such a request, which may be a
-    query, waits for its answer.
+    Before each step, and when a short request comes, the runner chooses the priority: a request of one window may be a query.
     """
 
-    def __init__(
-        self,
-        embed_window: Callable[[Tokens], Vector],
-        threads: int | None = None,
-        priority: Priority | None = None,
-    ) -> None:
-        self._embed_window, self._priority = embed_window, priority or Priority()
+    def __init__(self, embed_window: Callable[[Tokens], Vector], priority: SessionPriority, threads: int | None = None) -> None:
+        self._embed_window, self._priority = embed_window, priority
         self._changed = threading.Condition()
         self._scheduler, self._throughput = Scheduler(), Throughput()
         self._jobs: dict[int, Job] = {}
         self._numbers = itertools.count()
         self._dropped = 0
-        self._small: set[int] = set()  # the numbers of the requests of one window that are not answered yet
         for _ in range(threads or len(os.sched_getaffinity(0))):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -149,7 +133,6 @@ class Runner:
             self._throughput.begin(time.monotonic())
             self._scheduler.add(job.number, len(pieces))
             if len(pieces) == 1:
-                self._small.add(job.number)
                 self._priority.choose(query_waits=True)
             self._changed.notify(len(pieces))
 
@@ -159,7 +142,6 @@ class Runner:
             self._scheduler.remove(job.number)
             del self._jobs[job.number]
             self._dropped += dropped
-            self._small.discard(job.number)
 
     def load(self) -> dict[str, Any]:
         """What ``GET /v1/status`` answers: the speed, and what is accepted and not computed yet."""
@@ -179,7 +161,7 @@ class Runner:
             with self._changed:
                 while (number := self._scheduler.take()) is None:
                     self._changed.wait()
-                self._priority.choose(query_waits=bool(self._small))
+                self._priority.choose(query_waits=any(len(waiting.pieces) == 1 for waiting in self._jobs.values()))
                 job = self._jobs[number]
                 index = next(job.following)
             owner, tokens = job.pieces[index]
@@ -193,7 +175,7 @@ class Runner:
                     job.finished.set()
                 continue
             with self._changed:
-                self._priority.note(time.thread_time() - used, time.monotonic() - started)
+                self._priority.record_step(time.thread_time() - used, time.monotonic() - started)
                 job.vectors[index] = vector
                 job.windows_left[owner] -= 1
                 done = job.windows_left[owner] == 0

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import hmac
 import json
 import logging
@@ -27,8 +26,6 @@ import os
 import select
 import socket
 import threading
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,8 +34,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 
-from infra.local.embedding_runner import MAX_REQUESTS, Overloaded, Priority, Runner
+from infra.local.embedding_runner import MAX_REQUESTS, Overloaded, Runner
 from infra.local.minilm import DIMENSIONS, MODEL, Model, Tokens
+from infra.local.session_priority import SessionPriority
 from worker import process
 
 log = logging.getLogger(__name__)
@@ -53,10 +51,6 @@ MAX_CONNECTIONS = 4 * MAX_REQUESTS
 SOCKET_TIMEOUT = 20.0
 # Seconds between two checks whether a waiting client is still connected.
 LOOK = 0.1
-# How far the model's session steps back (nice), and where Linux takes that.
-NICENESS, AUTOGROUP = 10, Path("/proc/self/autogroup")
-# A step that got less than this share of one processor was starved. For how many seconds the session then has its usual share.
-STARVED, RELIEF = 0.05, 60.0
 # Seconds after which a client may try again where too many requests wait.
 RETRY_AFTER = 5
 
@@ -154,8 +148,8 @@ def has_left(connection: socket.socket) -> bool:
 class Application:
     """The WSGI application. A thread per request reads, tokenises and waits; the runner's threads compute."""
 
-    def __init__(self, key: str, model: Model, priority: Priority | None = None) -> None:
-        self._key, self._model, self._runner = key, model, Runner(model.embed_window, priority=priority)
+    def __init__(self, key: str, model: Model, priority: SessionPriority) -> None:
+        self._key, self._model, self._runner = key, model, Runner(model.embed_window, priority)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         try:
@@ -248,40 +242,11 @@ class Server(ThreadedWSGIServer):
             self._slots.release()
 
 
-class SessionPriority(Priority):
-    """Sets the share that this process' session has beside other sessions (sched(7), "The autogroup feature").
-
-    Linux shares the processors between sessions first, and the nice value of a thread acts only within its session. Without this
-    class, a search beside other busy programs of its session shares one half of the processors with them, while the model keeps
-    the other half. The session steps back while documents are read. It has its usual share while a query waits, and for a
-    minute after a step that got almost no processor time, since many sessions at work would otherwise stop the model.
-    """
-
-    def __init__(self) -> None:
-        """Open the file, which the user can no longer do after ``process.hide_memory``."""
-        self._is_usual, self._usual_until = True, 0.0
-        try:
-            self._file = os.open(AUTOGROUP, os.O_WRONLY)
-        except OSError:  # the kernel compares all threads with one another
-            self._file = -1
-
-    def choose(self, *, query_waits: bool) -> None:
-        usual = query_waits or time.monotonic() < self._usual_until
-        if self._file >= 0 and usual != self._is_usual:
-            with contextlib.suppress(OSError):  # Linux refuses a user's second change within 0.1 s; the next step tries again
-                os.write(self._file, b"0" if usual else str(NICENESS).encode())
-                self._is_usual = usual
-
-    def note(self, processor_s: float, wall_s: float) -> None:
-        if processor_s < STARVED * wall_s:
-            self._usual_until = time.monotonic() + RELIEF
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
-    priority = SessionPriority()
+    priority = SessionPriority()  # before the next line, after which the user may not open the file of this class
     process.hide_memory()
     Server(port, Application(os.environ["LEX_LOCAL_KEY"], Model(), priority)).serve_forever()
 

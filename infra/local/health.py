@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from infra.local import child
 from infra.local.folder import Folder
+from infra.local.parts import WORKERS
 from infra.local.stack import Stack
 
 T = TypeVar("T")
@@ -22,7 +23,6 @@ T = TypeVar("T")
 RUNNING, NOT_ANSWERING, RESTARTING, UNKNOWN = "RUNNING", "NOT ANSWERING", "RESTARTING", "UNKNOWN"
 # Seconds for the answer of one part, and for all of them together. A worker's answer comes through Valkey, after Valkey's own.
 ANSWER, ALL = 2.5, 6.0
-WORKERS = ("worker", "embedder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,9 @@ def ask(stack: Stack) -> list[PartHealth]:
     workers = [name for name in names if name in WORKERS]
     futures = {name: in_thread(partial(_ask, folder, name)) for name in names if name not in workers}
     # One thread asks all workers, and only after Valkey's: two threads that import the same packages at once may see half of one.
-    answered = in_thread(partial(_ask_workers, folder, workers, futures.get("valkey")))
-    futures |= {name: in_thread(partial(_ask_worker, folder, name, answered)) for name in workers}
+    if workers:
+        answered = in_thread(partial(_ask_workers, folder, workers, futures["valkey"]))
+        futures |= {name: in_thread(partial(_ask_worker, folder, name, answered)) for name in workers}
     found = []
     for part in stack.parts():
         state, reason = (RUNNING, "") if part.pid else (RESTARTING, "its process has ended")
@@ -133,17 +134,14 @@ def _ask(folder: Folder, part: str) -> None:
         answer_of_http(folder.ports[part])
 
 
-def _ask_workers(folder: Folder, workers: list[str], valkey: Future[None] | None) -> set[str]:
-    """The worker processes that answer Celery's ping in time.
+def _ask_workers(folder: Folder, workers: list[str], valkey: Future[None]) -> set[str]:
+    """Return the names of the workers that answer Celery's ping in time. ``valkey`` is the answer of Valkey.
 
     Raises:
         _Unasked: Valkey does not work, through which their answers come.
     """
-    if not workers:
-        return set()
     try:
-        if valkey is not None:
-            valkey.result(ANSWER + 1)
+        valkey.result(ANSWER + 1)
     except Exception:  # noqa: BLE001 - whatever the error, no worker can be asked without Valkey
         raise _Unasked("can be asked through valkey only") from None
     from celery import Celery

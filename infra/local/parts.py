@@ -21,6 +21,8 @@ from infra.local.supervision import PREPARED, Process
 from worker.contract import LOCAL_PROVIDER
 
 # In the order in which they start; the first four know nothing of the project's code.
+# The parts that are Celery workers.
+WORKERS = ("worker", "embedder")
 SERVICES: tuple[str, ...] = ("postgres", "valkey", "aws", "embeddings")
 PARTS: tuple[str, ...] = (*SERVICES, "worker", "embedder", "events")
 
@@ -187,7 +189,7 @@ def answers(folder: Folder, part: str) -> bool:
 
         with redis.Redis.from_url(folder.environment["REDIS_URL"], socket_timeout=2) as client:
             client.ping()
-    elif part in ("worker", "embedder"):
+    elif part in WORKERS:
         from celery import Celery
 
         with Celery(broker=folder.environment["REDIS_URL"], set_as_current=False) as app:

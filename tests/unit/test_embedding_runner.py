@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.local import embeddings
-from infra.local.embedding_runner import MAX_REQUESTS, PAUSE, SPAN, Job, Overloaded, Priority, Runner, Throughput
-from infra.local.embeddings import SessionPriority
+from infra.local.embedding_runner import MAX_REQUESTS, PAUSE, SPAN, Job, Overloaded, Runner, Throughput
 from infra.local.minilm import DIMENSIONS, WINDOW, Tokens, Vector
+from infra.local.session_priority import SessionPriority
 
 SOON = 30.0  # seconds, of which an idle machine needs none
+NO_FILE = Path("/nonexistent")  # the priority of the session that runs these tests stays as it is
 
 
 class HeldModel:
@@ -51,7 +51,7 @@ def model() -> Iterator[HeldModel]:
 
 @pytest.fixture
 def runner(model: HeldModel) -> Runner:
-    return Runner(model.embed_window, threads=1)
+    return Runner(model.embed_window, SessionPriority(NO_FILE), threads=1)
 
 
 def submitted(runner: Runner, *texts: Tokens) -> Job:
@@ -74,11 +74,11 @@ def test_a_query_is_answered_while_a_long_request_is_at_work(model: HeldModel, r
 def test_the_model_has_its_usual_share_of_the_processors_only_while_a_short_request_waits(model: HeldModel) -> None:
     shares: list[bool] = []
 
-    class Noted(Priority):
+    class Noted(SessionPriority):
         def choose(self, *, query_waits: bool) -> None:
             shares.append(query_waits)
 
-    runner = Runner(model.embed_window, threads=1, priority=Noted())
+    runner = Runner(model.embed_window, Noted(NO_FILE), threads=1)
     submitted(runner, tokens(1, 20))
     assert model.begun.acquire(timeout=SOON)
     assert shares == [False]
@@ -94,26 +94,22 @@ def test_the_model_has_its_usual_share_of_the_processors_only_while_a_short_requ
     assert not shares[-1]
 
 
-def test_the_session_steps_back_for_documents_unless_a_query_waits_or_the_model_was_starved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_session_has_a_low_priority_unless_a_query_waits_or_the_model_was_starved(tmp_path: Path) -> None:
     file = tmp_path / "autogroup"
     file.touch()
-    monkeypatch.setattr(embeddings, "AUTOGROUP", file)
-    priority = SessionPriority()
-    assert file.read_text() == ""  # the share of a session that nobody has changed
-    priority.choose(query_waits=False)
-    assert file.read_text() == "10"
-    priority.note(processor_s=0.1, wall_s=0.5)
-    priority.choose(query_waits=False)
-    assert file.read_text() == "10"
+    priority = SessionPriority(file)
     priority.choose(query_waits=True)
-    assert file.read_text() == "100"
+    assert file.read_text().split() == []  # a new session has the usual priority
     priority.choose(query_waits=False)
-    assert file.read_text() == "10010"
-    priority.note(processor_s=0.1, wall_s=2.5)
+    priority.record_step(processor_s=0.1, wall_s=1.9)
     priority.choose(query_waits=False)
-    assert file.read_text() == "100100"
+    assert file.read_text().split() == ["10"]
+    priority.choose(query_waits=True)
+    priority.choose(query_waits=False)
+    assert file.read_text().split() == ["10", "0", "10"]
+    priority.record_step(processor_s=0.1, wall_s=2.1)
+    priority.choose(query_waits=False)
+    assert file.read_text().split() == ["10", "0", "10", "0"]
 
 
 def test_no_further_window_is_read_of_a_request_whose_client_left(model: HeldModel, runner: Runner) -> None:
