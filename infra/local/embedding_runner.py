@@ -97,7 +97,8 @@ class Runner:
     tokens per second on 2 cores: tests/benchmarks/local_model.py). It needs no padding, and the vector of a text does
     not depend on the texts beside it, which in a batch share a scale in the model's int8 layers.
 
-    Before each step, and when a short request comes, the runner chooses the priority: a request of one window may be a query.
+    A request of one window may be a query. The runner gives the session its usual priority while such a request waits; it
+    decides this before each window and when such a request is submitted.
     """
 
     def __init__(self, embed_window: Callable[[Tokens], Vector], priority: SessionPriority, threads: int | None = None) -> None:

@@ -246,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
-    priority = SessionPriority()  # before the next line, after which the user may not open the file of this class
+    priority = SessionPriority()  # before hide_memory(), which makes root the owner of the autogroup file
     process.hide_memory()
     Server(port, Application(os.environ["LEX_LOCAL_KEY"], Model(), priority)).serve_forever()
 

@@ -61,10 +61,11 @@ def ask(stack: Stack) -> list[PartHealth]:
     names = [part.name for part in stack.parts()]
     workers = [name for name in names if name in WORKERS]
     futures = {name: in_thread(partial(_ask, folder, name)) for name in names if name not in workers}
-    # One thread asks all workers, and only after Valkey's: two threads that import the same packages at once may see half of one.
+    # One thread pings all workers, after the thread that asks Valkey: if two threads import a package at once, one of them may
+    # see it half initialised.
     if workers:
-        answered = in_thread(partial(_ask_workers, folder, workers, futures["valkey"]))
-        futures |= {name: in_thread(partial(_ask_worker, folder, name, answered)) for name in workers}
+        answering_workers = in_thread(partial(_ask_workers, folder, workers, futures["valkey"]))
+        futures |= {name: in_thread(partial(_ask_worker, folder, name, answering_workers)) for name in workers}
     found = []
     for part in stack.parts():
         state, reason = (RUNNING, "") if part.pid else (RESTARTING, "its process has ended")
@@ -104,7 +105,7 @@ class _Unasked(Exception):
 
 
 def _ask(folder: Folder, part: str) -> None:
-    """Return if the part, which is no worker, does its work right now.
+    """Check that a part other than a worker does its work right now.
 
     Raises:
         Exception: the part does not work; ``reason_of`` says why.
@@ -138,7 +139,7 @@ def _ask_workers(folder: Folder, workers: list[str], valkey: Future[None]) -> se
     """Return the names of the workers that answer Celery's ping in time. ``valkey`` is the answer of Valkey.
 
     Raises:
-        _Unasked: Valkey does not work, through which their answers come.
+        _Unasked: Valkey does not work, and the workers answer through Valkey.
     """
     try:
         valkey.result(ANSWER + 1)
@@ -153,15 +154,15 @@ def _ask_workers(folder: Folder, workers: list[str], valkey: Future[None]) -> se
     return {names[name] for reply in replies for name in reply}
 
 
-def _ask_worker(folder: Folder, part: str, answered: Future[set[str]]) -> None:
-    """Return if the worker process of that name has answered.
+def _ask_worker(folder: Folder, part: str, answering_workers: Future[set[str]]) -> None:
+    """Check that the worker is not stopped and has answered the ping of ``_ask_workers``.
 
     Raises:
         Exception: it has not; ``reason_of`` says why.
     """
     if reason := stopped(folder, part):
         raise Silent(reason)
-    if part not in answered.result():
+    if part not in answering_workers.result():
         raise Silent(f"does not answer within {ANSWER:g} s")
 
 

@@ -20,11 +20,11 @@ from infra.local.folder import Folder, StackError, write_private
 from infra.local.supervision import PREPARED, Process
 from worker.contract import LOCAL_PROVIDER
 
-# In the order in which they start; the first four know nothing of the project's code.
 # The parts that are Celery workers.
 WORKERS = ("worker", "embedder")
+# All parts, in the order in which they start. The services do not use the project's pipeline code.
 SERVICES: tuple[str, ...] = ("postgres", "valkey", "aws", "embeddings")
-PARTS: tuple[str, ...] = (*SERVICES, "worker", "embedder", "events")
+PARTS: tuple[str, ...] = (*SERVICES, *WORKERS, "events")
 
 # What embeds: the stack's own model server, or the provider of OPENAI_API_KEY and OPENAI_BASE_URL in the environment.
 Provider = Literal["local", "env"]
@@ -197,11 +197,11 @@ def answers(folder: Folder, part: str) -> bool:
     elif part == "events":
         return (folder.run / "events.ready").exists()
     elif part == "embeddings":
-        # Asked with its key: another program may have taken the port meanwhile, and only the model server knows the key.
+        # Send the key: another program may have taken the port, and only our model server accepts this key.
         server = http.client.HTTPConnection("127.0.0.1", folder.ports[part], timeout=2)
         with contextlib.closing(server):
             server.request("GET", "/v1/models", headers={"Authorization": f"Bearer {_model_key(folder)}"})
             return server.getresponse().status == 200
-    else:  # it listens once it has loaded what it needs; the bucket's preparation then signs its requests
+    else:  # the AWS server opens its port only when it is ready, so a connection is enough
         socket.create_connection(("127.0.0.1", folder.ports[part]), timeout=2).close()
     return True

@@ -95,7 +95,8 @@ def process(folder: Folder) -> Process:
         "listen_addresses": "127.0.0.1",
         "port": str(folder.ports["postgres"]),
         "unix_socket_directories": "",  # a socket's path may be too long, and TCP serves every client
-        # A process that embeds keeps up to 12 (worker.store.session), and there is a process per core: the default is 100.
+        # A process keeps up to 12 connections (worker.store.session), and a worker has one process per core. PostgreSQL's
+        # default of 100 is too few for many cores.
         "max_connections": "300",
         "log_line_prefix": "%m [%p] ",
     }

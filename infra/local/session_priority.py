@@ -1,4 +1,4 @@
-"""The share of the processors that this process' session has beside other sessions (sched(7), "The autogroup feature").
+"""Sets the priority of this process's session relative to other sessions (sched(7), "The autogroup feature").
 
 Linux divides the processors between sessions first, and the nice value of a thread acts only within its session. Without a lower
 priority of the whole session, the model would keep half of the processors while a search and other busy programs share the rest.
@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 AUTOGROUP = Path("/proc/self/autogroup")
-# The nice values of the session: while documents are read, and else, as the kernel gives it to each new session.
+# Nice values of the session: LOW while the model embeds documents, USUAL otherwise (the kernel's value for a new session).
 LOW, USUAL = 10, 0
-# A step that got less than this share of one processor was starved. The session then has the usual priority for so many seconds:
-# beside many busy sessions, the low priority would nearly stop the model.
+# A step that got less than the share STARVED of one processor was starved. The session then keeps the usual priority for RELIEF
+# seconds, because among many busy sessions the low priority would nearly stop the model.
 STARVED, RELIEF = 0.05, 60.0
 
 
@@ -23,7 +23,7 @@ class SessionPriority:
     """Gives the session the low priority while documents are read, and the usual one while a query waits or after starvation."""
 
     def __init__(self, file: Path = AUTOGROUP) -> None:
-        """Open the session's file. Without this file, on a kernel that does not divide the processors so, nothing is ever set."""
+        """Open the autogroup file. If the kernel has no autogroups, the file does not exist and ``choose`` has no effect."""
         self._nice, self._usual_until = USUAL, 0.0
         try:
             self._file = os.open(file, os.O_WRONLY)

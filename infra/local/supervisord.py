@@ -1,10 +1,9 @@
 """Runs supervisord with two changes: ``python -P supervisord.py -c FILE``.
 
-Its logs only lose lines while the disk is full, and each part has a session of its own, since Linux shares the processors between
-sessions first (sched(7), "The autogroup feature"): the model, which may work for minutes, can step back for all other processes.
-
-supervisord's own file handler raises if a line can't be written. Its main loop then ends, or no longer reads the output of that
-part, which blocks as soon as its pipe is full.
+1. Logs: if the disk is full, log lines are lost and nothing else fails. supervisord's own file handler raises if it can't write a
+   line. Its main loop then ends, or no longer reads the part's output, and the part blocks as soon as its pipe is full.
+2. Sessions: each part gets its own session. Linux divides the processors between sessions first (sched(7), "The autogroup
+   feature"), so the model server can lower its own priority relative to all other processes.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class LossyFileHandler(loggers.RotatingFileHandler):  # type: ignore[misc]  # su
 
 def main() -> None:
     loggers.RotatingFileHandler = LossyFileHandler
-    # A session's leader leads a process group too, which supervisord ends as a whole.
+    # setsid() also makes the part the leader of a new process group, and supervisord still stops the whole group.
     options.ServerOptions.setpgrp = lambda _: os.setsid()
     supervisord.main()
 

@@ -43,7 +43,8 @@ def test_a_sound_stack_has_nothing_bad_and_every_part_answers(folder: Path) -> N
     assert all(row["pid"] and row["reason"] == "" for row in parts.values())
 
 
-# A second thread that imports Celery while the first one does so gets a module that is not complete.
+# Delays the import of Celery, so that a second thread that imports it at the same time gets an incomplete module. The thread of the
+# embedder would begin its import in the middle of the worker's.
 SLOW_IMPORT = """
 import importlib.abc, pathlib, sys, time
 from infra.local import health, stack
@@ -55,13 +56,13 @@ class SlowImport(importlib.abc.MetaPathFinder):
             time.sleep(1)
 
 
-def late(folder, part):
+def stopped_late(folder, part):
     time.sleep(0.5 if part == "embedder" else 0)
     return ""
 
 
 sys.meta_path.insert(0, SlowImport())
-health.stopped = late
+health.stopped = stopped_late
 health.ANSWER, health.ALL = 10.0, 100.0
 print(*(f"{row.name} {row.reason}" for row in health.ask(stack.find(pathlib.Path(sys.argv[1]))) if row.reason))
 """
