@@ -43,8 +43,8 @@ def test_a_sound_stack_has_nothing_bad_and_every_part_answers(folder: Path) -> N
     assert all(row["pid"] and row["reason"] == "" for row in parts.values())
 
 
-# Delays the import of Celery, so that a second thread that imports it at the same time gets an incomplete module. The thread of the
-# embedder would begin its import in the middle of the worker's.
+# Delays the import of Celery, so that a second thread that imports it at the same time gets an incomplete module. The embedder's
+# thread would begin its import in the middle of the worker's.
 SLOW_IMPORT = """
 import importlib.abc, pathlib, sys, time
 from infra.local import health, stack
